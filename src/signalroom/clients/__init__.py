@@ -1,0 +1,1 @@
+"""Wires shared by stages."""

@@ -1,0 +1,1 @@
+"""Raw, as it arrived: append, list, replay, sweep."""

@@ -1,0 +1,88 @@
+"""What a report says, and proof that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from signalroom.position import Json
+
+DeliveryState: TypeAlias = Literal["pending", "inflight", "sent", "unknown", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a message shows.
+
+    Attributes:
+        name: File name, unique in the message; the e-mail refers to it as ``cid:NAME``.
+        png: The bytes.
+        alt: What it shows, in words.
+    """
+
+    name: str
+    png: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rendered report, in every form a channel may want.
+
+    Attributes:
+        report: Name of the report.
+        subject: One line: the e-mail's subject, the notification's text.
+        text: Plain text of the whole report.
+        html: The e-mail's HTML; empty when the report has no e-mail template.
+        blocks: Slack blocks; empty when the report has no Slack template.
+        sms: The SMS; empty when the report has no SMS template.
+        images: Charts.
+        data: The rows it shows: name -> list of records, as JSON.
+        load_ids: The loads behind the rows.
+    """
+
+    report: str
+    subject: str
+    text: str
+    html: str = ""
+    blocks: tuple[Mapping[str, Json], ...] = ()
+    sms: str = ""
+    images: tuple[Image, ...] = ()
+    data: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+    load_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Proof that a message left, or did not; one per (report, due time, channel, recipient).
+
+    Attributes:
+        key: :func:`delivery_key` of the four; unique in the ledger.
+        report: Name of the report.
+        due_at: The moment it was due (UTC): of a schedule, or of the date a person asked for.
+        channel: Name of the channel in the workspace.
+        recipient: Who receives it, as the channel spells it.
+        state: ``pending`` -> ``inflight`` -> ``sent`` | ``unknown`` | ``failed``.
+        receipt: What the channel gave back: a message id, a file.
+        error: One sentence, when it failed.
+    """
+
+    key: str
+    report: str
+    due_at: datetime
+    channel: str
+    recipient: str
+    state: DeliveryState
+    receipt: str = ""
+    error: str = ""
+
+
+def delivery_key(report: str, due_at: datetime, channel: str, recipient: str) -> str:
+    """Return the key under which a report is delivered at most once to one recipient of one channel."""
+    import uuid
+    from datetime import UTC
+
+    moment = due_at.astimezone(UTC).isoformat(timespec="seconds")
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"signalroom:{report}|{moment}|{channel}|{recipient}").hex

@@ -1,0 +1,1 @@
+"""dbt in-process, its artefacts read back."""

@@ -1,0 +1,1 @@
+"""Reports: rows in, messages out."""

@@ -1,0 +1,66 @@
+"""One execution of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from signalroom.position import Json
+
+RunStatus: TypeAlias = Literal["running", "success", "error", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of one step, as the ledger keeps it. ``success`` is terminal.
+
+    Attributes:
+        run_id: Unique and sortable.
+        job: The job it belongs to; empty for a step a person started.
+        step: The step as typed, e.g. ``sync everflow --window today``.
+        status: ``running``, ``success``, ``error``, or ``lost`` when its process died.
+        started_at: UTC.
+        finished_at: UTC, or None while it runs.
+        error: One sentence with its mend, when it failed.
+        result: What the step reported (rows, bytes, load ids).
+    """
+
+    run_id: str
+    job: str
+    step: str
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    error: str = ""
+    result: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long step is: one value serves the progress bar, the heartbeat and the log line.
+
+    Attributes:
+        phase: What is being done, e.g. ``reading s3_exports.orders_create``.
+        rows: Rows so far.
+        bytes: Bytes so far.
+        total_bytes: Bytes in all, when known.
+    """
+
+    phase: str
+    rows: int = 0
+    bytes: int = 0
+    total_bytes: int | None = None
+
+
+class OnProgress(Protocol):
+    """Receives progress; may raise to cancel the step."""
+
+    def __call__(self, progress: Progress, /) -> None:
+        """Take one report of progress."""
+        ...
+
+
+def ignore_progress(progress: Progress, /) -> None:
+    """Take progress and do nothing with it."""

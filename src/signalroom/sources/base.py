@@ -1,0 +1,37 @@
+"""The role of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from signalroom.position import Position
+from signalroom.stream import Batch, Stream, Window
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Reads an upstream. A plugin: a frozen dataclass whose fields are its settings.
+
+    It keeps no state of its own: everything it needs to go on is in the position it is given.
+    """
+
+    def streams(self) -> Sequence[Stream]:
+        """Return the streams this source offers; talks to no upstream."""
+        ...
+
+    def read(self, stream: Stream, since: Position, window: Window | None) -> Iterator[Batch]:
+        """Yield what arrived after ``since``, or what ``window`` asks for.
+
+        Each batch is consumed (its bytes written to the lake) before the next is asked for. An upstream that
+        misbehaves raises RetryableError or DataError; nothing that was yielded is lost.
+        """
+        ...
+
+    def confirm(self, stream: Stream, position: Position) -> None:
+        """Tell the upstream that ``position`` is safe in the warehouse; most upstreams need nothing."""
+        ...
+
+    def check(self) -> Sequence[str]:
+        """Return each problem with the connection or its rights as one sentence with its mend."""
+        ...

@@ -1,0 +1,1 @@
+"""The contract suites, shipped for plugin authors."""

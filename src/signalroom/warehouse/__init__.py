@@ -1,0 +1,1 @@
+"""Tables, exactly once: one plan, each engine's SQL in its own file."""
