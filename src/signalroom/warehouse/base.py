@@ -98,8 +98,11 @@ class Warehouse(Protocol):
         """Run one SELECT with named parameters (``:name``) and return its rows."""
         ...
 
-    def checksum(self, table: str) -> str:
-        """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
+    def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
+        """Return a hash of the rows of ``schema.table``, without the columns ``exclude``; equal on every engine.
+
+        The order of rows does not matter: ``<rows>:<sum of row hashes in hex>``.
+        """
         ...
 
     def dbt_profile(self) -> Mapping[str, object]:

@@ -1,0 +1,85 @@
+"""Irregular csv parts, read record by record into Arrow: exact where DuckDB's reader forgives or gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from signalroom.errors import DataError
+from signalroom.records import Record, careful
+from signalroom.warehouse.textual import StagedPart
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_RECORDS_AT_ONCE = 20_000
+_READ_BYTES = 1 << 20
+
+
+def careful_tables(staged: StagedPart) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield (records, problems) of one part, a bounded number at a time.
+
+    ``records`` has ``_part``, ``_row`` and a text column ``fN`` for each field of the header; ``problems`` has
+    ``_part``, ``_row``, ``problem`` (a sentence) and ``raw`` (the record's text).
+    """
+    records = careful(_chunks(staged), encoding=staged.part.encoding, delimiter=staged.part.delimiter)
+    while taken := list(islice(records, _RECORDS_AT_ONCE)):
+        yield _records(staged, taken), _problems(staged, taken)
+
+
+def _records(staged: StagedPart, taken: list[Record]) -> pa.Table:
+    import pyarrow as pa
+
+    good = [record for record in taken if record.fields is not None and not record.problem]
+    columns: dict[str, pa.Array[Any]] = {
+        "_part": pa.array([staged.number] * len(good), pa.int32()),
+        "_row": pa.array([record.row for record in good], pa.int64()),
+    }
+    fields = list(zip(*(record.fields or () for record in good), strict=True))
+    for number in range(len(staged.part.header)):
+        values = list(fields[number]) if fields else []
+        columns[f"f{number}"] = pa.array(values, pa.string())
+    return pa.table(columns)
+
+
+def _problems(staged: StagedPart, taken: list[Record]) -> pa.Table:
+    import pyarrow as pa
+
+    bad = [record for record in taken if record.problem]
+    return pa.table(
+        {
+            "_part": pa.array([staged.number] * len(bad), pa.int32()),
+            "_row": pa.array([record.row for record in bad], pa.int64()),
+            "problem": pa.array([record.problem for record in bad], pa.string()),
+            "raw": pa.array([_storable(record.raw) for record in bad], pa.string()),
+        }
+    )
+
+
+def _storable(raw: str) -> str:
+    """Return text that every warehouse can store: bytes that were not text and NUL are written as escapes."""
+    return raw.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _chunks(staged: StagedPart) -> Iterator[bytes]:
+    """Yield the part's bytes, decompressed."""
+    import gzip
+
+    import zstandard
+
+    if staged.part.compression == "gzip":
+        opened = gzip.open(staged.path, "rb")
+    elif staged.part.compression == "zstd":
+        opened = zstandard.open(staged.path, "rb")
+    else:
+        opened = staged.path.open("rb")
+    try:
+        with opened as stream:
+            while chunk := stream.read(_READ_BYTES):
+                yield chunk
+    except (EOFError, OSError, zstandard.ZstdError) as problem:
+        raise DataError(
+            f"{staged.path.name} of load {staged.load.load_id} cannot be decompressed: {problem}.",
+            mend="Run `signalroom replay` after restoring the lake's file from a copy.",
+        ) from problem

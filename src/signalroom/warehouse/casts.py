@@ -1,0 +1,118 @@
+"""From raw text to typed values, exactly or not at all.
+
+DuckDB's own casts round, truncate and forgive: ``'12.7'`` becomes 13, ``'1e-9'`` becomes 0.00, a time zone is
+dropped, ``'1e400'`` becomes infinity. Here a value either means exactly what its text says, or it does not fit and its
+row goes to the rejects. DuckDB does the typing for every warehouse, so engines agree to the bit.
+
+Measured on 650,000 x 129 cells: these checks cost 1.6 s over casts alone, against 9 s for staging text first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from signalroom.errors import ConfigError
+from signalroom.stream import Column
+from signalroom.warehouse.quoting import literal
+
+_DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
+_CLOCK = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_ZONE = r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+DUCKDB_TYPES = {
+    "text": "VARCHAR",
+    "bigint": "BIGINT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMPTZ",
+    "json": "JSON",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """How one column is typed.
+
+    Attributes:
+        value: SQL expression of the typed value; NULL where the text does not fit.
+        misfit: SQL condition that is true where a text does not fit, never NULL.
+        reason: Sentence for the rejects, without the value.
+    """
+
+    value: str
+    misfit: str
+    reason: str
+
+
+def duckdb_type(kind: str) -> str:
+    """Return DuckDB's name for a column type; raises ConfigError for a type that does not exist."""
+    if kind in DUCKDB_TYPES:
+        return DUCKDB_TYPES[kind]
+    if decimal_of(kind):
+        return kind.upper()
+    known = ", ".join([*DUCKDB_TYPES, "decimal(p,s)"])
+    raise ConfigError(f"There is no column type {kind!r}.", mend=f"Use one of {known}.")
+
+
+def decimal_of(kind: str) -> tuple[int, int] | None:
+    """Return (precision, scale) of a decimal type, or None for another type."""
+    found = _DECIMAL.fullmatch(kind)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def cast(column: Column, text: str) -> Cast:
+    """Return how ``text`` (an SQL expression of type VARCHAR) is typed for ``column``."""
+    kind = column.type
+    if kind == "text":
+        return Cast(text, "false", "")
+    if column.format:
+        return _formatted(column, text)
+    value = f"TRY_CAST({text} AS {duckdb_type(kind)})"
+    decimal = decimal_of(kind)
+    if kind == "bigint":
+        return _matching(value, text, r" *[+-]?[0-9]+(\.0*)? *", "is not a whole number of 64 bits")
+    if decimal:
+        pattern = rf" *[+-]?[0-9]*(\.[0-9]{{0,{decimal[1]}}}0*)? *"
+        return _matching(value, text, pattern, f"does not fit {kind} without rounding")
+    if kind == "double":
+        return Cast(value, f"({text} IS NOT NULL AND NOT coalesce(isfinite({value}), false))", "is not a finite number")
+    if kind == "boolean":
+        return Cast(value, _missing(value, text), "is neither true nor false")
+    if kind == "date":
+        pattern = rf"{_DATE}([ T]00:00(:00(\.0+)?)?Z?)?"
+        return _matching(f"TRY_CAST({text}[:10] AS DATE)", text, pattern, "is not a date (YYYY-MM-DD)")
+    if kind == "timestamp":
+        return _matching(value, text, rf"{_DATE}([ T]{_CLOCK})?", "is not a time without a zone (YYYY-MM-DD HH:MM:SS)")
+    if kind == "timestamptz":
+        return _matching(value, text, rf"{_DATE}[ T]{_CLOCK}{_ZONE}", "is not a time with its zone (ISO 8601)")
+    return Cast(f"TRY_CAST({text} AS JSON)", f"({text} IS NOT NULL AND NOT json_valid({text}))", "is not JSON")
+
+
+def _matching(value: str, text: str, pattern: str, reason: str) -> Cast:
+    # a NULL text makes the match NULL, hence coalesce; the cast catches what a pattern cannot (month 13, overflow)
+    misfit = f"(NOT coalesce(regexp_full_match({text}, {literal(pattern)}), true) OR {_missing(value, text)})"
+    return Cast(value, misfit, reason)
+
+
+def _missing(value: str, text: str) -> str:
+    return f"({text} IS NOT NULL AND {value} IS NULL)"
+
+
+def _formatted(column: Column, text: str) -> Cast:
+    """Type a date or time that is written in its own way."""
+    target = duckdb_type(column.type)
+    if column.type not in ("date", "timestamp", "timestamptz"):
+        raise ConfigError(
+            f"Column {column.name!r} has a format but is {column.type}; only dates and times have formats.",
+            mend="Remove the format or change the type.",
+        )
+    if column.format.startswith("epoch@"):
+        moment = f"to_timestamp(TRY_CAST({text} AS BIGINT))"
+        zone = literal(column.format.removeprefix("epoch@"))
+        value = moment if column.type == "timestamptz" else f"CAST(timezone({zone}, {moment}) AS {target})"
+        return _matching(value, text, "[+-]?[0-9]{1,12}", "is not a number of seconds")
+    value = f"CAST(try_strptime({text}, {literal(column.format)}) AS {target})"
+    return Cast(value, _missing(value, text), f"is not a {column.type} written as {column.format}")

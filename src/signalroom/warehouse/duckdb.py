@@ -1,0 +1,267 @@
+"""DuckDB as a warehouse: one file, owned by one process.
+
+The writer connects with no configuration and uses SET, so that dbt in the same process shares it. Merges of one process
+take turns. Closing never checkpoints: after a small merge that would cost seconds for milliseconds of work; the
+write-ahead log is replayed at the next start and folded in once it has grown.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from signalroom.errors import ConfigError, DataError, RetryableError
+from signalroom.failpoints import failpoint
+from signalroom.load import Load
+from signalroom.position import Position
+from signalroom.run import OnProgress, Progress, ignore_progress
+from signalroom.stream import Stream, Table
+from signalroom.warehouse import bookkeeping
+from signalroom.warehouse.base import LakeReader, MergeResult
+from signalroom.warehouse.checksum import checksum_sql
+from signalroom.warehouse.duckdb_apply import apply, withdrawn_keys
+from signalroom.warehouse.merge import Prepared, TableState, assert_conserved, plan_table, prepare, stay_parts
+from signalroom.warehouse.quoting import ident, literal, qualified
+from signalroom.workspace.settings import injected, setting
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_NAMED = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class DuckDBWarehouse:
+    """An embedded warehouse in one file; needs no server."""
+
+    kind = "duckdb"
+    path: str = setting(
+        "File of the database, relative to the workspace.",
+        default=".signalroom/warehouse.duckdb",
+        example='path = ".signalroom/warehouse.duckdb"',
+    )
+    memory_mb: int = setting("Memory DuckDB may use before it spills to disk.", default=1024, unit="MB")
+    threads: int = setting("Threads DuckDB may use; 0 means one for each core.", default=0)
+    root: Path = injected(default=Path())
+    _connection: Any = field(default=None, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
+
+    @property
+    def dialect(self) -> str:
+        """``duckdb``."""
+        return "duckdb"
+
+    @property
+    def file(self) -> Path:
+        """The database file."""
+        return self.root / self.path
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return the one writer connection, opened at first use.
+
+        Raises:
+            ConfigError: When another process owns the file.
+        """
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._open()
+            return self._connection
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if not self.file.exists():
+                # readable by DuckDB 1.5 too, so that an upgrade can be undone
+                with duckdb.connect() as maker:
+                    maker.execute(f"ATTACH {literal(str(self.file))} AS made (STORAGE_VERSION 'v1.5.0')")
+            connection = duckdb.connect(str(self.file))
+        except duckdb.IOException as problem:
+            if "lock" not in str(problem):
+                raise ConfigError(
+                    f"The warehouse {self.file} cannot be opened: {problem}.", mend="Check the path."
+                ) from problem
+            raise ConfigError(
+                f"Another process owns the warehouse {self.file}, and DuckDB lets one process own its file.",
+                mend="Stop that process, or use Postgres when several must write.",
+            ) from problem
+        for name, value in self._settings().items():
+            connection.execute(f"SET {name} = {value}")
+        for statement in bookkeeping.DDL:
+            connection.execute(statement)
+        return connection
+
+    def _settings(self) -> Mapping[str, str]:
+        settings = {
+            "TimeZone": "'UTC'",
+            "memory_limit": f"'{self.memory_mb}MB'",
+            "temp_directory": literal(str(self.file) + ".tmp"),
+            "wal_autocheckpoint": "'256MB'",
+            "enable_progress_bar": "false",
+        }
+        if self.threads:
+            settings["threads"] = str(self.threads)
+        return settings
+
+    def _execute(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self.connect().execute(sql, list(params)).fetchall()
+
+    def positions(self, source: str, stream: str) -> Position:
+        """Return where the merged loads of a stream stopped."""
+        with self._lock:
+            return Position(bookkeeping.positions(self._execute, source, stream))
+
+    def merged(self, source: str, stream: str) -> set[str]:
+        """Return the ids of the loads of a stream that are in the tables."""
+        with self._lock:
+            return bookkeeping.merged(self._execute, source, stream)
+
+    def merge(
+        self, stream: Stream, loads: Sequence[Load], lake: LakeReader, *,
+        replay: bool = False, progress: OnProgress = ignore_progress,
+    ) -> MergeResult:  # fmt: skip
+        """Merge loads in one transaction; see :class:`~signalroom.warehouse.base.Warehouse`."""
+        with self._lock:
+            done = self.merged(stream.source, stream.name)
+            pending = sorted((l for l in loads if replay or l.load_id not in done), key=lambda load: load.load_id)
+            already = tuple(load.load_id for load in loads if not replay and load.load_id in done)
+            if not pending and not replay:
+                return MergeResult(load_ids=(), already=already)
+            progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
+            prepared = [self._prepare(stream, table, pending, lake, replay=replay) for table in stream.tables]
+            try:
+                progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
+                return self._commit(stream, prepared, pending, replay=replay)
+            finally:
+                for one in prepared:
+                    one.stage.drop()
+
+    def _prepare(
+        self, stream: Stream, table: Table, loads: Sequence[Load], lake: LakeReader, *, replay: bool
+    ) -> Prepared:
+        connection = self.connect()
+        columns = bookkeeping.columns_in_force(self._execute, stream.source, table.name)
+        stored = {} if replay else bookkeeping.positions(self._execute, stream.source, stream.name)
+        newest = "" if replay else max(self.merged(stream.source, stream.name), default="")
+        state = TableState(columns, stored, newest)
+        plan = plan_table(stream, table, loads, state, lake)
+        displaced = withdrawn_keys(connection, plan) if columns and not replay else None
+        stay = stay_parts(stream, plan, lake) if displaced is not None and displaced.num_rows else ()
+        return prepare(connection, plan, state, displaced, stay, lake)
+
+    def _commit(
+        self, stream: Stream, prepared: Sequence[Prepared], loads: Sequence[Load], *, replay: bool
+    ) -> MergeResult:
+        connection = self.connect()
+        now = datetime.now(UTC)
+        failpoint("warehouse.begin")
+        connection.begin()
+        try:
+            for load in loads:
+                if not bookkeeping.write_load(self._execute, load, now, replay=replay):
+                    raise RetryableError(f"Load {load.load_id} was merged meanwhile.", mend="Run the sync again.")
+            failpoint("warehouse.loads")
+            results: list[MergeResult] = []
+            for one in prepared:
+                result = apply(connection, one, [load.load_id for load in loads], replay=replay)
+                assert_conserved(one.plan.title, result)
+                self._keep_rejects(stream, one, replay=replay)
+                self._keep_schema(stream, one, loads)
+                if loads:
+                    bookkeeping.write_positions(
+                        self._execute, stream.source, stream.name, one.plan.positions, loads[-1].load_id
+                    )
+                results.append(result)
+            failpoint("warehouse.commit.before")
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        failpoint("warehouse.commit.after")
+        notes = [note for one in prepared for note in one.schema.notes]
+        return bookkeeping.total(results, loads, notes)
+
+    def _keep_schema(self, stream: Stream, one: Prepared, loads: Sequence[Load]) -> None:
+        known = bookkeeping.columns_in_force(self._execute, stream.source, one.plan.table.name)
+        if loads and known != one.schema.columns:
+            bookkeeping.write_columns(
+                self._execute, stream.source, one.plan.table.name, loads[-1].load_id, one.schema.columns
+            )
+
+    def _keep_rejects(self, stream: Stream, one: Prepared, *, replay: bool) -> None:
+        """Move the stage's rejects to ``signalroom.rejects``; a replay judges again."""
+        connection, name, table = self.connect(), one.stage.name, one.plan.table.name
+        if replay:
+            connection.execute(
+                "DELETE FROM signalroom.rejects WHERE source = ? AND stream = ? AND table_name = ?",
+                [stream.source, stream.name, table],
+            )
+        connection.execute(f"""INSERT INTO signalroom.rejects
+            SELECT p.load_id, {literal(stream.source)}, {literal(stream.name)}, {literal(table)}, p.source_ref, r._row,
+                r.column_name, r.value, r.reason, r.raw
+            FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part) WHERE NOT p.restored""")
+
+    def run(self, sql: str) -> None:
+        """Run statements of our own."""
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one SELECT with named parameters (``:name``) and return its rows."""
+        import duckdb
+
+        wanted = set(_NAMED.findall(sql)) & set(params or {})
+        bound = {name: (params or {})[name] for name in wanted}
+        statement = _NAMED.sub(lambda found: f"${found[1]}" if found[1] in bound else found[0], sql)
+        with self._cursor() as cursor:
+            try:
+                found = cursor.sql(statement, params=bound) if bound else cursor.sql(statement)
+                return found.to_arrow_table()
+            except duckdb.Error as problem:
+                raise DataError(f"The query failed: {problem}", mend="Correct the SQL.") from problem
+
+    def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
+        """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
+        source, name = table.split(".", 1)
+        stored = bookkeeping.stored_columns(self._execute, source, name)
+        columns = [column for column in stored if column.name not in exclude]
+        rows, digest = self._execute(checksum_sql(qualified(table), columns, "duckdb"), [])[0]
+        return f"{rows}:{int(digest):x}"
+
+    @contextmanager
+    def _cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            cursor = self.connect().cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def dbt_profile(self) -> Mapping[str, object]:
+        """Return one output of a dbt profile that shares this process's database."""
+        self.connect()
+        return {"type": "duckdb", "path": str(self.file), "schema": "main", "threads": 1}
+
+    def check(self) -> Sequence[str]:
+        """Return each problem with the file as one sentence with its mend."""
+        try:
+            self.connect()
+        except ConfigError as problem:
+            return [str(problem)]
+        return []
+
+    def close(self) -> None:
+        """Close the file without a checkpoint; the write-ahead log keeps what was committed."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+                self._connection.close()
+                self._connection = None

@@ -1,0 +1,146 @@
+"""The statements by which DuckDB applies a prepared merge; all of them inside the load's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from signalroom.errors import ConfigError
+from signalroom.failpoints import failpoint
+from signalroom.stream import Column
+from signalroom.warehouse.base import MergeResult
+from signalroom.warehouse.casts import duckdb_type
+from signalroom.warehouse.merge import Prepared, TablePlan, beats, in_live_slice, lineage_of
+from signalroom.warehouse.quoting import ident, listed, literal, qualified
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_ORIGIN = "left(_source_ref, length(_source_ref) - length(CAST(_row AS VARCHAR)) - 1)"
+
+
+def withdrawn_keys(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> pa.Table | None:
+    """Return the keys whose row comes from a version that leaves, or None when none leaves."""
+    if plan.table.disposition != "merge" or not plan.objects.withdraw:
+        return None
+    withdrawn = ", ".join(literal(version.key) for version in plan.objects.withdraw)
+    return connection.sql(f"""SELECT {listed(plan.table.key)} FROM {qualified(plan.title)}
+        WHERE _file_time IS NOT NULL AND {_ORIGIN} IN ({withdrawn})""").to_arrow_table()
+
+
+def apply(
+    connection: duckdb.DuckDBPyConnection, prepared: Prepared, load_ids: Sequence[str], *, replay: bool
+) -> MergeResult:
+    """Apply one prepared table and return its counts; ``rows_in`` is the lake's."""
+    plan = prepared.plan
+    target = qualified(plan.title)
+    _shape(connection, prepared, target, replay=replay)
+    failpoint("warehouse.apply.shape")
+    if plan.clear:
+        connection.execute(f"DELETE FROM {target}")
+    if plan.objects.withdraw and not plan.clear:
+        withdrawn = ", ".join(literal(version.key) for version in plan.objects.withdraw)
+        connection.execute(f"DELETE FROM {target} WHERE _file_time IS NOT NULL AND {_ORIGIN} IN ({withdrawn})")
+    if plan.slices.live:
+        connection.execute(f"DELETE FROM {target} AS t WHERE {in_live_slice(plan, 't')}")
+    late = 0
+    if plan.table.disposition == "merge":
+        late = _displace(connection, prepared, target)
+    failpoint("warehouse.apply.delete")
+    merged = _insert(connection, prepared, target, restored=False)
+    failpoint("warehouse.apply.insert")
+    restored = _insert(connection, prepared, target, restored=True)
+    return MergeResult(
+        load_ids=tuple(load_ids),
+        rows_in=sum(part.part.rows for part in plan.parts if not part.restored) + plan.superseded,
+        rows_merged=merged,
+        rows_superseded=plan.superseded + prepared.superseded + late,
+        rows_rejected=prepared.rejected,
+        rows_restored=restored,
+        skipped_objects=tuple(version.key for version in plan.objects.skipped),
+    )
+
+
+def _shape(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str, *, replay: bool) -> None:
+    """Create the table, or give it the columns this merge adds; a replay starts from an empty one."""
+    plan, schema = prepared.plan, prepared.schema
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(plan.title.split('.', 1)[0])}")
+    columns = ", ".join(_column(column) for column in (*schema.columns, *lineage_of(plan.table)))
+    if replay:
+        connection.execute(f"CREATE OR REPLACE TABLE {target} ({columns})")
+        connection.execute(f"DROP TABLE IF EXISTS {_tombstones(plan.title)}")
+        return
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {target} ({columns})")
+    if schema.retyped:
+        named = ", ".join(f"{column.name} as {column.type}" for column in schema.retyped)
+        raise ConfigError(
+            f"{plan.title} was loaded with other types than its pin now says ({named}).",
+            mend=f"Run `signalroom replay --source {plan.title.split('.', 1)[0]}` to type its rows again.",
+        )
+    for column in schema.added:
+        connection.execute(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {_column(column)}")
+
+
+def _column(column: Column) -> str:
+    return f"{ident(column.name)} {duckdb_type(column.type)}"
+
+
+def _tombstones(title: str) -> str:
+    return qualified(f"{title}__deleted")
+
+
+def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> int:
+    """Delete the rows that winners displace; return how many pending winners came too late.
+
+    A deleted key keeps a tombstone with its order, so that an older row that arrives later stays out.
+    """
+    plan, stage = prepared.plan, prepared.stage
+    table, lose = plan.table, ident(stage.name + "_lose")
+    tombstones = _bury(connection, prepared, target)
+    if not tombstones and not stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)"):
+        return 0
+    kept = list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
+    held = f"SELECT {listed(kept)} FROM {target}"
+    if tombstones:
+        held += f" UNION ALL SELECT {listed(kept)} FROM {tombstones}"
+    same = " AND ".join(f"n.{ident(k)} = t.{ident(k)}" for k in table.key)
+    connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS SELECT n._r AS r, n._restored AS restored
+        FROM ({prepared.survivors()}) n JOIN ({held}) t ON {same} WHERE NOT {beats(table, "n", "t")}""")
+    late = stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
+    connection.execute(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late; DROP TABLE temp.signalroom_late")
+    for held_in in filter(None, (target, tombstones)):
+        connection.execute(f"""DELETE FROM {held_in} WHERE ({listed(table.key)}) IN
+            (SELECT ({listed(table.key)}) FROM ({prepared.survivors()}))""")
+    return late
+
+
+def _bury(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> str:
+    """Return the table of tombstones, made when the first delete arrives; empty where there is none."""
+    stage, title = prepared.stage, prepared.plan.title
+    schema, table = title.split(".", 1)
+    known = f"""SELECT count(*) FROM information_schema.tables
+        WHERE table_schema = {literal(schema)} AND table_name = {literal(table + "__deleted")}"""
+    if prepared.deletes:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {_tombstones(title)} AS SELECT * FROM {target} LIMIT 0")
+        return _tombstones(title)
+    return _tombstones(title) if stage.count(known) else ""
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str, *, restored: bool) -> int:
+    """Insert the survivors and return how many there were; deletes become tombstones and count as merged."""
+    names = listed(prepared.columns)
+    wanted = "_restored" if restored else "NOT _restored"
+    if restored and not any(part.restored for part in prepared.plan.parts) and not prepared.brought_back:
+        return 0
+    inserted = _count(connection, f"""INSERT INTO {target} ({names})
+        SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op <> 'delete'""")  # fmt: skip
+    if prepared.plan.table.disposition == "merge" and prepared.deletes:
+        inserted += _count(connection, f"""INSERT INTO {_tombstones(prepared.plan.title)} ({names})
+            SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op = 'delete'""")  # fmt: skip
+    return inserted
+
+
+def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0

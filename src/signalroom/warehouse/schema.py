@@ -1,0 +1,160 @@
+"""Which columns a table has: pinned, in force, or inferred; and what a new one means."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from signalroom.errors import ConfigError, DataError, nearest
+from signalroom.stream import Column, Table
+
+LINEAGE: tuple[Column, ...] = (
+    Column("_load_id", "text"),
+    Column("_loaded_at", "timestamptz"),
+    Column("_client_id", "text"),
+    Column("_source_ref", "text"),
+    Column("_file_time", "timestamptz"),
+    Column("_row", "bigint"),
+)
+"""Columns that every row carries: the load, its commit time, the client, object or request with row, file time, row."""
+
+CONTROL = ("_op", "_seq", "_unset")
+"""Columns of decoded batches that steer the merge and are not stored."""
+
+_UNSAFE = re.compile(r"[^a-z0-9_]+")
+
+
+def column_name(spelling: str) -> str:
+    """Return the warehouse's name for a header's spelling: lower snake case, at most 63 bytes."""
+    plain = unicodedata.normalize("NFKD", spelling).encode("ascii", "ignore").decode()
+    name = _UNSAFE.sub("_", plain.strip().lower()).strip("_")[:58]
+    if not name:
+        return "column"
+    return f"c_{name}" if name[0].isdigit() else name
+
+
+def unique_names(spellings: Sequence[str]) -> list[str]:
+    """Return one name for each spelling; blanks become ``column_N``, repeats get ``_2``, ``_3``…"""
+    taken: set[str] = set()
+    names: list[str] = []
+    for number, spelling in enumerate(spellings, 1):
+        base = column_name(spelling) if spelling.strip() else f"column_{number}"
+        name, again = base, 1
+        while name in taken:
+            again += 1
+            name = f"{base}_{again}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of one table for one merge.
+
+    Attributes:
+        columns: All columns, in the table's order, lineage left out.
+        added: Columns that this merge adds.
+        retyped: Columns whose pinned type differs from the one in force.
+        discarded: Spellings that the contract leaves in the lake.
+        notes: Sentences a person should read.
+    """
+
+    columns: tuple[Column, ...]
+    added: tuple[Column, ...] = ()
+    retyped: tuple[Column, ...] = ()
+    discarded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def resolve(table: Table, in_force: Sequence[Column], found: Iterable[Sequence[str]], title: str) -> Schema:
+    """Return the columns of ``table`` once these loads are merged.
+
+    Args:
+        table: As the source declares it, a pin applied.
+        in_force: The columns the warehouse has; empty before the first load.
+        found: For each group of parts, the spellings of its fields.
+        title: ``source.table``, for messages.
+
+    Raises:
+        DataError: Under ``freeze``, when a field is not declared.
+        ConfigError: When a key, order or slice column does not exist.
+    """
+    declared = {column.name: column for column in table.columns}
+    columns = dict(declared) or {column.name: column for column in in_force}
+    retyped = [declared[c.name] for c in in_force if c.name in declared and declared[c.name].type != c.type]
+    for column in in_force:
+        columns.setdefault(column.name, column)
+    unknown = _unknown(columns.values(), found)
+    discarded: tuple[str, ...] = ()
+    if unknown and columns and table.contract == "freeze":
+        listed = ", ".join(repr(spelling) for spelling in unknown)
+        raise DataError(
+            f"{title} is frozen and the load brings columns it does not declare: {listed}.",
+            mend="Add them to the pinned schema, or set contract = 'evolve' or 'discard'.",
+        )
+    notes: list[str] = []
+    if unknown and columns and table.contract == "discard":
+        discarded = tuple(unknown)
+    else:
+        if unknown and columns:
+            notes.append(f"{title}: new columns added as text: {', '.join(unknown.values())}.")
+        for spelling, name in unknown.items():
+            columns[name] = Column(name, "text", path=spelling)
+    known = {column.name for column in in_force}
+    schema = Schema(
+        columns=tuple(columns.values()),
+        added=tuple(column for name, column in columns.items() if name not in known),
+        retyped=tuple(retyped),
+        discarded=discarded,
+        notes=tuple(notes),
+    )
+    _require(table, schema, title)
+    return schema
+
+
+def _unknown(columns: Iterable[Column], found: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Return spelling -> new name for the fields that no column reads."""
+    by_name = {column.name for column in columns}
+    paths = {column.path for column in columns if column.path}
+    unknown: dict[str, str] = {}
+    for spellings in found:
+        for spelling, name in zip(spellings, unique_names(spellings), strict=True):
+            if spelling in paths or name in by_name or name in CONTROL:
+                continue
+            unknown.setdefault(spelling if spelling.strip() else name, name)
+    return unknown
+
+
+def _require(table: Table, schema: Schema, title: str) -> None:
+    names = [column.name for column in schema.columns] + [column.name for column in LINEAGE] + ["_seq"]
+    wanted = [*table.key, *table.order, *([table.slice_column] if table.slice_column else [])]
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(
+                f"{title} has no column {name!r}, which its key, order or slice names.",
+                mend=nearest(name, names) or "Correct the stream's settings or its pinned schema.",
+            )
+    if table.disposition == "merge" and not table.key:
+        raise ConfigError(f"{title} is merged but has no key.", mend="Set key = [...] or write = 'append'.")
+    if table.disposition == "replace_slice" and not table.slice_column:
+        raise ConfigError(f"{title} replaces slices but names no slice_column.", mend="Set the table's slice_column.")
+
+
+def bind(columns: Sequence[Column], spellings: Sequence[str]) -> Mapping[str, int]:
+    """Return column name -> index of its field: by exact spelling first, then by name; absent ones are left out."""
+    names = unique_names(spellings)
+    bound: dict[str, int] = {}
+    for column in columns:
+        if column.path in spellings:
+            bound[column.name] = list(spellings).index(column.path)
+        elif column.name in names:
+            bound[column.name] = names.index(column.name)
+    return bound
+
+
+def with_types(columns: Sequence[Column], types: Mapping[str, str]) -> tuple[Column, ...]:
+    """Return ``columns`` with inferred types put in."""
+    return tuple(replace(column, type=types.get(column.name, column.type)) for column in columns)
