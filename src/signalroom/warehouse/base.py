@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,6 +16,14 @@ from signalroom.stream import Stream
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class Ask(Protocol):
+    """Runs one SELECT with named parameters (``:name``) and returns its rows."""
+
+    def __call__(self, sql: str, params: Mapping[str, Any] | None = None, /) -> pa.Table:
+        """Return the rows of ``sql``."""
+        ...
 
 
 class LakeReader(Protocol):
@@ -96,6 +106,24 @@ class Warehouse(Protocol):
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Run one SELECT with named parameters (``:name``) and return its rows."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Ask]:
+        """Return a context whose function runs SELECTs that all see one moment of the warehouse."""
+        ...
+
+    def newest_loads(self) -> Mapping[str, str]:
+        """Return ``source.stream`` -> id of its newest merged load."""
+        ...
+
+    def record_build(
+        self, started_at: datetime, finished_at: datetime, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        """Record one build of the models with the newest load of each stream before and after it."""
+        ...
+
+    def built_from(self, ask: Ask) -> tuple[str, ...]:
+        """Return the newest load of each stream that the last build saw, within the snapshot of ``ask``."""
         ...
 
     def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:

@@ -131,3 +131,32 @@ def total(results: Sequence[MergeResult], loads: Sequence[Load], notes: Sequence
         skipped_objects=tuple(key for result in results for key in result.skipped_objects),
         notes=tuple(notes),
     )
+
+
+NEWEST_BUILD = "SELECT inputs FROM signalroom.builds ORDER BY build_id DESC LIMIT 1"
+"""Selects what the last build saw; see :func:`build_loads`."""
+
+
+def newest_loads(execute: Execute) -> dict[str, str]:
+    """Return ``source.stream`` -> id of its newest merged load."""
+    rows = execute("SELECT source, stream, max(load_id) FROM signalroom.loads GROUP BY source, stream", [])
+    return {f"{source}.{stream}": str(newest) for source, stream, newest in rows}
+
+
+def write_build(
+    execute: Execute, started_at: datetime, finished_at: datetime, before: Mapping[str, str], after: Mapping[str, str]
+) -> None:
+    """Record a build under an id that sorts by its start."""
+    import orjson
+
+    build_id = started_at.strftime("%Y%m%dT%H%M%S%fZ")
+    inputs = orjson.dumps({"before": dict(before), "after": dict(after)}).decode()
+    execute("INSERT INTO signalroom.builds VALUES (?, ?, ?, ?)", [build_id, started_at, finished_at, inputs])
+
+
+def build_loads(inputs: str) -> tuple[str, ...]:
+    """Return the load ids that a build's record names; those of before where a load came in meanwhile."""
+    import orjson
+
+    record = orjson.loads(inputs)
+    return tuple(sorted({*record["before"].values()} or {*record["after"].values()}))

@@ -23,7 +23,7 @@ from signalroom.position import Position
 from signalroom.run import OnProgress, Progress, ignore_progress
 from signalroom.stream import Stream, Table
 from signalroom.warehouse import bookkeeping
-from signalroom.warehouse.base import LakeReader, MergeResult
+from signalroom.warehouse.base import Ask, LakeReader, MergeResult
 from signalroom.warehouse.checksum import checksum_sql
 from signalroom.warehouse.duckdb_apply import apply, withdrawn_keys
 from signalroom.warehouse.merge import Prepared, TableState, assert_conserved, plan_table, prepare, stay_parts
@@ -216,17 +216,35 @@ class DuckDBWarehouse:
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Run one SELECT with named parameters (``:name``) and return its rows."""
-        import duckdb
-
-        wanted = set(_NAMED.findall(sql)) & set(params or {})
-        bound = {name: (params or {})[name] for name in wanted}
-        statement = _NAMED.sub(lambda found: f"${found[1]}" if found[1] in bound else found[0], sql)
         with self._cursor() as cursor:
+            return _select(cursor, sql, params)
+
+    @contextmanager
+    def snapshot(self) -> Generator[Ask]:
+        """Yield a function whose SELECTs all see one moment."""
+        with self._cursor() as cursor:
+            cursor.begin()
             try:
-                found = cursor.sql(statement, params=bound) if bound else cursor.sql(statement)
-                return found.to_arrow_table()
-            except duckdb.Error as problem:
-                raise DataError(f"The query failed: {problem}", mend="Correct the SQL.") from problem
+                yield lambda sql, params=None: _select(cursor, sql, params)
+            finally:
+                cursor.rollback()
+
+    def newest_loads(self) -> Mapping[str, str]:
+        """Return ``source.stream`` -> id of its newest merged load."""
+        with self._lock:
+            return bookkeeping.newest_loads(self._execute)
+
+    def record_build(
+        self, started_at: datetime, finished_at: datetime, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        """Record one build of the models."""
+        with self._lock:
+            bookkeeping.write_build(self._execute, started_at, finished_at, before, after)
+
+    def built_from(self, ask: Ask) -> tuple[str, ...]:
+        """Return the newest load of each stream that the last build saw."""
+        found = ask(bookkeeping.NEWEST_BUILD).to_pylist()
+        return bookkeeping.build_loads(found[0]["inputs"]) if found else ()
 
     def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
         """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
@@ -265,3 +283,15 @@ class DuckDBWarehouse:
                 self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
                 self._connection.close()
                 self._connection = None
+
+
+def _select(cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any] | None) -> pa.Table:
+    import duckdb
+
+    bound = {name: (params or {})[name] for name in set(_NAMED.findall(sql)) & set(params or {})}
+    statement = _NAMED.sub(lambda found: f"${found[1]}" if found[1] in bound else found[0], sql)
+    try:
+        found = cursor.sql(statement, params=bound) if bound else cursor.sql(statement)
+        return found.to_arrow_table()
+    except duckdb.Error as problem:
+        raise DataError(f"The query failed: {problem}", mend="Correct the SQL.") from problem

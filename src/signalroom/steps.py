@@ -1,0 +1,148 @@
+"""The whole product on one page: each step asks the stages what it needs and hands nothing to the next step.
+
+A step asks what is pending instead of trusting what the step before it did: a crash between two steps loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from signalroom.errors import DataError
+from signalroom.failpoints import failpoint
+from signalroom.load import Load, Part
+from signalroom.message import Delivery, Message, delivery_key
+from signalroom.run import OnProgress, Progress, ignore_progress
+from signalroom.stream import Stream, Window
+from signalroom.warehouse.base import MergeResult
+
+if TYPE_CHECKING:
+    from signalroom.models.artifacts import BuildResult
+    from signalroom.room import Room
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSync:
+    """What one sync did to one stream: its merge, the bytes that were merged, and the seconds it took."""
+
+    stream: str
+    merge: MergeResult
+    bytes: int
+    seconds: float
+
+
+def ingest(
+    room: Room, stream: Stream, window: Window | None = None, progress: OnProgress = ignore_progress
+) -> Load | None:
+    """Bring what is new upstream into the lake as one load; None when nothing is new."""
+    merged = room.warehouse.merged(stream.source, stream.name)
+    pending = room.lake.loads(stream.source, stream.name, room.lake.pending(stream.source, stream.name, merged))
+    since = room.warehouse.positions(stream.source, stream.name).overlay(*(load.positions for load in pending))
+    batches = room.source(stream.source).read(stream, since, window)
+    rows = seen = 0
+
+    def report(part: Part) -> None:
+        nonlocal rows, seen
+        rows, seen = rows + part.rows, seen + part.bytes
+        progress(Progress(f"reading {stream.title}", rows, seen))
+
+    with room.lake.begin(stream) as writer:
+        writer.append_many(batches, report)
+        return writer.commit()
+
+
+def load(room: Room, stream: Stream, progress: OnProgress = ignore_progress) -> tuple[MergeResult, int]:
+    """Merge every committed load the warehouse does not have; return the result and the bytes merged."""
+    merged = room.warehouse.merged(stream.source, stream.name)
+    loads = room.lake.loads(stream.source, stream.name, room.lake.pending(stream.source, stream.name, merged))
+    failpoint("steps.load")
+    result = room.warehouse.merge(stream, loads, room.lake, progress=progress) if loads else MergeResult(())
+    room.source(stream.source).confirm(stream, room.warehouse.positions(stream.source, stream.name))
+    return result, sum(one.bytes for one in loads)
+
+
+def sync(
+    room: Room, stream: Stream, window: Window | None = None, progress: OnProgress = ignore_progress
+) -> StreamSync:
+    """Ingest and load one stream."""
+    began = time.monotonic()
+    ingest(room, stream, window, progress)
+    result, size = load(room, stream, progress)
+    return StreamSync(stream.title, result, size, time.monotonic() - began)
+
+
+def build(room: Room, *, select: str = "", full_refresh: bool = False) -> BuildResult:
+    """Run the workspace's dbt project and record which loads each source table had before and after."""
+    from signalroom.models.dbt import build as run_dbt
+
+    before, started = room.warehouse.newest_loads(), room.clock.now()
+    result = run_dbt(
+        room.workspace.root / "models",
+        room.warehouse.dbt_profile(),
+        target_dir=room.state("dbt"),
+        select=select or None,
+        full_refresh=full_refresh,
+    )
+    failpoint("steps.build")
+    room.warehouse.record_build(started, room.clock.now(), before, room.warehouse.newest_loads())
+    return result
+
+
+def preview(room: Room, report: str, day: date) -> Message:
+    """Render a report for one local day from the rows as they are; sends and stores nothing."""
+    found = room.report(report)
+    zone = room.workspace.timezone
+    with room.warehouse.snapshot() as ask:
+        data = found.collect(lambda sql, params: ask(sql, params).to_pylist(), report_date=day, timezone=zone)
+        load_ids = room.warehouse.built_from(ask)
+    return room.renderer.render(found, data, report_date=day, timezone=zone, as_of=room.clock.now(), load_ids=load_ids)
+
+
+def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
+    """Send a report once to each recipient of its channels; what was sent under the same key is not sent again."""
+    message: Message | None = None
+    settled: list[Delivery] = []
+    for name in channels or room.channels_of(report):
+        channel = room.channel(name)
+        for recipient in channel.recipients():
+            key = delivery_key(report, due_at, name, recipient)
+            claimed = room.ledger.deliveries.claim(Delivery(key, report, due_at, name, recipient, "pending"))
+            if claimed is None:
+                settled.append(room.ledger.deliveries.require(key))
+                continue
+            receipt = channel.find(key, recipient) if claimed.state == "unknown" else None
+            failpoint("steps.deliver.claimed")
+            if receipt is None:
+                message = message or preview(room, report, day)
+                room.ledger.archive.put(message, due_at)
+                receipt = _send(room, channel, message, claimed)
+            failpoint("steps.deliver.sent")
+            settled.append(room.ledger.deliveries.settle(claimed, "sent", receipt=receipt))
+    return settled
+
+
+def _send(room: Room, channel: Any, message: Message, claimed: Delivery) -> str:
+    try:
+        return channel.send(message, claimed.recipient, claimed.key)
+    except DataError as refused:
+        room.ledger.deliveries.settle(claimed, "failed", error=str(refused))
+        raise
+
+
+def replay(
+    room: Room, stream: Stream, first: date | None, last: date | None, progress: OnProgress = ignore_progress
+) -> StreamSync | None:
+    """Type and merge a stream's loads again from the lake; None when no load was committed in the days asked for.
+
+    The days choose the streams; a table is always rebuilt from every load, so it equals the live one exactly.
+    """
+    began = time.monotonic()
+    loads = room.lake.loads(stream.source, stream.name)
+    days = [one.committed_at.date() for one in loads]
+    if not any((first is None or day >= first) and (last is None or day <= last) for day in days):
+        return None
+    result = room.warehouse.merge(stream, loads, room.lake, replay=True, progress=progress)
+    return StreamSync(stream.title, result, sum(one.bytes for one in loads), time.monotonic() - began)
