@@ -67,6 +67,9 @@ class Delivery:
         state: ``pending`` -> ``inflight`` -> ``sent`` | ``unknown`` | ``failed``.
         receipt: What the channel gave back: a message id, a file.
         error: One sentence, when it failed.
+        digest: The archived message; empty until there is one.
+        attempt: How often it was claimed for sending.
+        fence: Rises with each claim; an older claimer can no longer settle it.
     """
 
     key: str
@@ -77,6 +80,9 @@ class Delivery:
     state: DeliveryState
     receipt: str = ""
     error: str = ""
+    digest: str = ""
+    attempt: int = 0
+    fence: int = 0
 
 
 def delivery_key(report: str, due_at: datetime, channel: str, recipient: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from signalroom.channels.base import Channel
     from signalroom.lake.lake import Lake
     from signalroom.ledger.ledger import Ledger
+    from signalroom.reports.render import Renderer
     from signalroom.reports.report import Report
     from signalroom.sources.base import Source
     from signalroom.warehouse.base import Warehouse
@@ -69,6 +70,25 @@ class Room:
 
         return dict(find_reports(self.workspace.root))
 
+    @cached_property
+    def renderer(self) -> Renderer:
+        """What renders messages: confined processes, kept warm."""
+        from signalroom.reports.render import Renderer
+
+        return Renderer()
+
+    def channels_of(self, report: str) -> Sequence[str]:
+        """Return the channels a report goes to: the workspace file's, else what the report itself declares."""
+        settings = self.workspace.reports.get(report)
+        if settings is not None and settings.channels:
+            return settings.channels
+        declared = self.report(report).declared
+        if declared is not None and declared.channels:
+            return declared.channels
+        raise ConfigError(
+            f"Report {report!r} goes to no channel.", mend=f'Write [reports.{report}] channels = ["..."].'
+        )
+
     def source(self, name: str) -> Source:
         """Return a source; raises ConfigError naming the nearest when there is none of that name."""
         if name not in self._sources:
@@ -118,7 +138,7 @@ class Room:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("warehouse", "lake", "ledger"):
+        for name in ("renderer", "warehouse", "lake", "ledger"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()

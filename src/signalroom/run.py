@@ -25,6 +25,8 @@ class Run:
         finished_at: UTC, or None while it runs.
         error: One sentence with its mend, when it failed.
         result: What the step reported (rows, bytes, load ids).
+        fence: Rises whenever another process takes the run over; an older holder can no longer write to it.
+        repeats: Runs of the same job and step in a row, before this one, that ended in the same status.
     """
 
     run_id: str
@@ -35,6 +37,8 @@ class Run:
     finished_at: datetime | None = None
     error: str = ""
     result: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+    fence: int = 1
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

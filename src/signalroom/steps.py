@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from signalroom.errors import DataError
+from signalroom.errors import ConfigError, DataError, RetryableError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
 from signalroom.message import Delivery, Message, delivery_key
@@ -103,33 +103,36 @@ def preview(room: Room, report: str, day: date) -> Message:
 
 def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
     """Send a report once to each recipient of its channels; what was sent under the same key is not sent again."""
-    message: Message | None = None
-    settled: list[Delivery] = []
-    for name in channels or room.channels_of(report):
-        channel = room.channel(name)
-        for recipient in channel.recipients():
-            key = delivery_key(report, due_at, name, recipient)
-            claimed = room.ledger.deliveries.claim(Delivery(key, report, due_at, name, recipient, "pending"))
-            if claimed is None:
-                settled.append(room.ledger.deliveries.require(key))
-                continue
-            receipt = channel.find(key, recipient) if claimed.state == "unknown" else None
-            failpoint("steps.deliver.claimed")
-            if receipt is None:
-                message = message or preview(room, report, day)
-                room.ledger.archive.put(message, due_at)
-                receipt = _send(room, channel, message, claimed)
-            failpoint("steps.deliver.sent")
-            settled.append(room.ledger.deliveries.settle(claimed, "sent", receipt=receipt))
-    return settled
+    planned = [
+        Delivery(delivery_key(report, due_at, name, recipient), report, due_at, name, recipient, "pending")
+        for name in channels or room.channels_of(report)
+        for recipient in room.channel(name).recipients()
+    ]
+    known = [room.ledger.deliveries.get(one.key) for one in planned]
+    if all(one is not None and one.state == "sent" for one in known):
+        return [one for one in known if one is not None]
+    message = preview(room, report, day)
+    digest = room.ledger.archive.put(message, due_at)
+    return [_send_once(room, replace(one, digest=digest), message) for one in planned]
 
 
-def _send(room: Room, channel: Any, message: Message, claimed: Delivery) -> str:
-    try:
-        return channel.send(message, claimed.recipient, claimed.key)
-    except DataError as refused:
-        room.ledger.deliveries.settle(claimed, "failed", error=str(refused))
-        raise
+def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
+    """Send to one recipient unless somebody did; ask the channel first where a sender died half-way."""
+    deliveries, channel = room.ledger.deliveries, room.channel(planned.channel)
+    claimed = deliveries.claim(planned)
+    if claimed is None:
+        return deliveries.get(planned.key) or planned
+    failpoint("steps.deliver.claimed")
+    receipt = channel.find(claimed.key, claimed.recipient) if claimed.state == "unknown" else None
+    if receipt is None:
+        archived = room.ledger.archive.get(claimed.digest)  # a resend is the message that was rendered first
+        try:
+            receipt = channel.send(archived.message if archived else message, claimed.recipient, claimed.key)
+        except (DataError, RetryableError, ConfigError) as refused:
+            deliveries.settle(claimed, "failed", error=str(refused))
+            raise
+        failpoint("steps.deliver.sent")
+    return deliveries.settle(claimed, "sent", receipt=receipt)
 
 
 def replay(

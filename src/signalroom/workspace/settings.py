@@ -11,9 +11,7 @@ from signalroom.errors import ConfigError
 _REQUIRED: Any = dataclasses.MISSING
 
 
-def setting(
-    doc: str, *, default: Any = _REQUIRED, factory: Any = _REQUIRED, unit: str = "", example: str = ""
-) -> Any:
+def setting(doc: str, *, default: Any = _REQUIRED, factory: Any = _REQUIRED, unit: str = "", example: str = "") -> Any:
     """Declare one setting of a plugin.
 
     Args:

@@ -1,0 +1,243 @@
+"""A channel that writes what would have been sent: a folder per delivery, for previews, tests and dry runs.
+
+::
+
+    .signalroom/outbox/daily_ccw/2026-11-19/6f0c…/
+        slack.json  slack.txt  email.html  email.txt  email.eml  sms.txt  chart.png  message.json
+
+A folder appears whole or not at all: it is written under ``.writing/``, synced, and renamed to the name its delivery
+key decides. So a crash before the rename left nothing, and one after it is found by :meth:`FileChannel.find`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from email.message import EmailMessage
+from pathlib import Path
+
+from signalroom.blocktext import as_text
+from signalroom.clock import Clock, SystemClock
+from signalroom.errors import DataError, RetryableError
+from signalroom.failpoints import failpoint
+from signalroom.message import Message
+from signalroom.position import Json
+from signalroom.workspace.settings import injected, setting
+
+_KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
+_NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,99}")
+_LOCAL = re.compile(r"\bcid:([\w.-]+)")
+_WRITING = ".writing"
+_STALE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileChannel:
+    """Writes each message into a folder of its own instead of sending it."""
+
+    path: str = setting(
+        "Folder the deliveries are written to, relative to the workspace.",
+        default=".signalroom/outbox",
+        example='path = ".signalroom/outbox"',
+    )
+    root: Path = injected(factory=Path)
+    clock: Clock = injected(factory=SystemClock)
+
+    @property
+    def folder(self) -> Path:
+        """Where deliveries are written."""
+        return self.root / self.path
+
+    def recipients(self) -> Sequence[str]:
+        """Return the one recipient: the folder, as the workspace file spells it."""
+        return (self.path,)
+
+    def send(self, message: Message, recipient: str, key: str) -> str:
+        """Write ``message`` and return the path of its folder; a key that was written before keeps its first text.
+
+        Raises:
+            DataError: A name that is no file name.
+            RetryableError: Nothing was written: a full disk, a folder that may not be written.
+        """
+        if (found := self.find(key, recipient)) is not None:
+            return found
+        final = self.folder / _safe(message.report) / _day(message, self.clock).isoformat() / key
+        files = dict(_files(message, recipient, key, self.clock))
+        try:
+            return self._write(files, final)
+        except OSError as error:
+            if final.is_dir():  # the rename was done; what failed came after it
+                return str(final)
+            raise RetryableError(
+                f"The delivery could not be written to {self.folder}: {error.strerror or error}.",
+                mend="Free disk space, or mend the folder's permissions.",
+            ) from error
+
+    def find(self, key: str, recipient: str) -> str | None:  # noqa: ARG002 - one recipient, and the key has it
+        """Return the path of the folder written under ``key``, or None."""
+        if not _KEY.fullmatch(key):
+            raise DataError(f"{key!r} is no delivery key.", mend="Make it with delivery_key().")
+        for report in _folders(self.folder):
+            for day in _folders(report):
+                if (day / key).is_dir():
+                    return str(day / key)
+        return None
+
+    def check(self) -> Sequence[str]:
+        """Return a sentence when the folder cannot be written."""
+        nearest = self.folder
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            return []
+        return [f"The outbox {self.folder} cannot be written: change `path` or the rights of {nearest}."]
+
+    def _write(self, files: Mapping[str, bytes], final: Path) -> str:
+        self._sweep()
+        staged = self.folder / _WRITING / f"{final.name}.{uuid.uuid4().hex}"
+        staged.mkdir(parents=True)
+        try:
+            for name, body in files.items():
+                failpoint("channels.file.write")
+                _write_synced(staged / name, body)
+            _sync(staged)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            failpoint("channels.file.rename.before")
+            try:
+                staged.rename(final)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+                return str(final)  # another scheduler wrote it first; a folder with files in it is never replaced
+            failpoint("channels.file.rename.after")
+            for folder in (final.parent, final.parent.parent, self.folder):
+                _sync(folder)
+            return str(final)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what crashed writers left behind a day ago and longer."""
+        now = self.clock.now().timestamp()
+        for left in _folders(self.folder / _WRITING, hidden=True):
+            if now - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def to_email(message: Message, *, sender: str, recipient: str, key: str, clock: Clock) -> EmailMessage:
+    """Return a message as an e-mail: text and HTML as alternatives, charts related to the HTML by content id.
+
+    The same key gives the same Message-ID and boundaries, so that a resend is the same mail to a mail program.
+
+    Args:
+        message: What is said; its HTML refers to pictures as ``cid:NAME``.
+        sender: The From address.
+        recipient: The To address.
+        key: The delivery key.
+        clock: Gives the Date header.
+    """
+    from email.policy import SMTP
+    from email.utils import format_datetime
+
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = " ".join(message.subject.split())
+    mail["From"] = sender
+    mail["To"] = recipient
+    mail["Date"] = format_datetime(clock.now())
+    mail["Message-ID"] = f"<{key}@{sender.rpartition('@')[2] or 'localhost'}>"
+    mail.set_content(message.text)
+    if message.html:
+        mail.add_alternative(message.html, subtype="html")
+        body = [part for part in mail.iter_parts() if isinstance(part, EmailMessage)][-1]
+        for image in message.images:
+            body.add_related(
+                image.png, "image", "png", cid=f"<{image.name}>", filename=image.name, disposition="inline"
+            )
+    for at, part in enumerate(part for part in mail.walk() if part.is_multipart()):
+        part.set_boundary(f"=_{key}_{at}")
+    return mail
+
+
+def _files(message: Message, recipient: str, key: str, clock: Clock) -> Iterator[tuple[str, bytes]]:
+    if message.blocks:
+        yield "slack.json", _json({"text": message.subject, "blocks": message.blocks})
+        yield "slack.txt", as_text(message.blocks).encode()
+    if message.html:
+        # On disk the pictures lie beside the page: a browser shows it as a mail program would.
+        yield "email.html", _LOCAL.sub(r"\1", message.html).encode()
+        yield "email.txt", message.text.encode()
+        mail = to_email(message, sender="signalroom@localhost", recipient="outbox@localhost", key=key, clock=clock)
+        yield "email.eml", mail.as_bytes()
+    if message.sms:
+        yield "sms.txt", f"{message.sms}\n".encode()
+    for image in message.images:
+        yield _safe(image.name), image.png
+    yield (
+        "message.json",
+        _json(
+            {
+                "key": key,
+                "recipient": recipient,
+                "report": message.report,
+                "subject": message.subject,
+                "text": message.text,
+                "sms": message.sms,
+                "images": [
+                    {"name": image.name, "alt": image.alt, "sha256": hashlib.sha256(image.png).hexdigest()}
+                    for image in message.images
+                ],
+                "data": message.data,
+                "load_ids": message.load_ids,
+            }
+        ),
+    )
+
+
+def _day(message: Message, clock: Clock) -> date:
+    """Return the day the message is about; the day of writing when it does not say."""
+    about = message.data.get("_report")
+    told = about.get("report_date") if isinstance(about, Mapping) else None
+    try:
+        return date.fromisoformat(told) if isinstance(told, str) else clock.now().date()
+    except ValueError:
+        return clock.now().date()
+
+
+def _safe(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{name!r} is no file name.", mend="Use letters, digits, dots, hyphens and underscores.")
+    return name
+
+
+def _json(value: Mapping[str, Json]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _folders(parent: Path, *, hidden: bool = False) -> list[Path]:
+    try:
+        return sorted(entry for entry in parent.iterdir() if (hidden or entry.name[0] != ".") and entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _write_synced(path: Path, body: bytes) -> None:
+    with path.open("xb") as sink:
+        sink.write(body)
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

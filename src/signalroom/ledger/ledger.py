@@ -1,0 +1,101 @@
+"""What happened, in a database people can query: runs, deliveries, and every message as it was sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from signalroom.clock import Clock, SystemClock
+from signalroom.errors import ConfigError
+from signalroom.ledger.archive import Archive
+from signalroom.ledger.deliveries import Deliveries
+from signalroom.ledger.runs import Runs
+from signalroom.ledger.store import Store
+from signalroom.ledger.upgrade import HEAD, upgrade, version
+from signalroom.workspace.settings import Secret, injected, setting
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """The ``[ledger]`` table."""
+
+    root: Path = injected()
+    clock: Clock = injected()
+    url: Secret | str = setting(
+        "A SQLite file, or the address of a Postgres database that several machines share.",
+        default=".signalroom/ledger.sqlite",
+        example='"env:LEDGER_URL"',
+    )
+    run_lease_s: float = setting(
+        "How long a run may be silent before it is taken for lost; longer than the longest step without progress.",
+        default=300.0,
+        unit="s",
+    )
+    delivery_lease_s: float = setting(
+        "How long a delivery may be on its way before another process asks the channel about it; longer than the "
+        "slowest channel's time limit.",
+        default=600.0,
+        unit="s",
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("run_lease_s", "delivery_lease_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out or give it some minutes.")
+
+
+class Ledger:
+    """An open ledger, usable from any thread. It shows load ids and is never asked what is loaded.
+
+    Attributes:
+        runs: Executions of steps.
+        deliveries: Reports on their way and arrived.
+        archive: Messages as they were sent.
+    """
+
+    def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
+        self._store = store
+        self.runs = Runs(store, run_lease_s)
+        self.deliveries = Deliveries(store, delivery_lease_s)
+        self.archive = Archive(store)
+
+    @classmethod
+    def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:
+        """Open a ledger and bring its tables to this version.
+
+        Args:
+            settings: The workspace's settings; or an address alone: a path, ``sqlite:///path``, ``postgresql://…``.
+            clock: Where time comes from; the settings' own when None.
+
+        Raises:
+            ConfigError: The address is wrong, the database refuses us, or the ledger is of a newer version.
+            RetryableError: The database does not answer.
+        """
+        if isinstance(settings, str):
+            settings = LedgerSettings(Path(), clock or SystemClock(), settings)
+        url = settings.url.reveal() if isinstance(settings.url, Secret) else settings.url
+        store = Store(url, settings.root, clock or settings.clock)
+        try:
+            with store.read() as connection:
+                ready = version(connection) == HEAD
+            if not ready:
+                with store.write() as connection:
+                    upgrade(connection)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, run_lease_s=settings.run_lease_s, delivery_lease_s=settings.delivery_lease_s)
+
+    def close(self) -> None:
+        """Release the connections; a closed ledger opens them again when it is used."""
+        self._store.close()
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._store.title!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

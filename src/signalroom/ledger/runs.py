@@ -1,0 +1,182 @@
+"""Runs: leased while they go on, fenced when they are taken over, never left ``running`` by a crash."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from signalroom.errors import DataError
+from signalroom.failpoints import failpoint
+from signalroom.ledger.store import Store, clean, dump_json
+from signalroom.position import Json
+from signalroom.run import Run, RunStatus
+
+
+class Runs:
+    """The runs of a ledger.
+
+    A run is leased: its process says that it lives by :meth:`heartbeat`, and :meth:`sweep` marks a silent one
+    ``lost``. Each take-over raises its fence, so that a process believed dead cannot write over what came after it.
+    """
+
+    def __init__(self, store: Store, lease_s: float) -> None:
+        self._store = store
+        self._table = store.tables.runs
+        self._lease = timedelta(seconds=lease_s)
+        self._beat_every_s = lease_s / 10
+        self._beats: dict[tuple[str, int], float] = {}
+
+    def start(self, job: str, step: str, run_id: str = "") -> Run:
+        """Record that a step starts and return its run.
+
+        Args:
+            job: The job; empty for a step a person started.
+            step: The step as typed.
+            run_id: An id of the caller's, the same for each attempt: the run is then taken over under a higher
+                fence, unless it has succeeded, in which case it is returned as it is. New when left out.
+        """
+        now = self._store.clock.now()
+        run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        fresh: dict[str, Any] = {"status": "running", "heartbeat_at": now, "lease_until": now + self._lease}
+        failpoint("ledger.runs.start.before")
+        with self._store.write() as connection:
+            row = self._locked(connection, run_id)
+            if row is None:
+                values = {"run_id": run_id, "job": job, "step": step, "started_at": now, "fence": 1, "error": ""}
+                connection.execute(self._table.insert().values(values | fresh | {"result": {}, "repeats": 0}))
+            elif row.status != "success":
+                again = {"fence": row.fence + 1, "finished_at": None, "error": "", "result": {}, "repeats": 0}
+                connection.execute(self._update(run_id).values(fresh | again))
+            run = self._found(connection, run_id)
+        failpoint("ledger.runs.start.after")
+        return run
+
+    def heartbeat(self, run: Run) -> bool:
+        """Say that a run goes on; False when it is no longer ours and its process must stop.
+
+        Cheap enough for every report of progress: it writes at most ten times in a lease.
+        """
+        mark = (run.run_id, run.fence)
+        beat = self._store.clock.monotonic()
+        if beat - self._beats.get(mark, float("-inf")) < self._beat_every_s:
+            return True
+        now = self._store.clock.now()
+        failpoint("ledger.runs.heartbeat.before")
+        with self._store.write() as connection:
+            ours = self._update(run.run_id).where(self._table.c.fence == run.fence, self._table.c.status == "running")
+            done = connection.execute(ours.values(heartbeat_at=now, lease_until=now + self._lease))
+        if done.rowcount != 1:
+            self._beats.pop(mark, None)
+            return False
+        self._beats[mark] = beat
+        return True
+
+    def finish(self, run: Run, status: RunStatus, result: Mapping[str, Json] | None = None, error: str = "") -> Run:
+        """Record how a run ended and return it as the ledger has it now.
+
+        Success is terminal, and a run that was taken over or swept is no longer ours: then nothing is written and
+        the returned run shows what stands.
+
+        Raises:
+            DataError: The result is no JSON.
+        """
+        answer = dict(result or {})
+        try:
+            dump_json(answer)
+        except (TypeError, ValueError) as problem:
+            raise DataError(f"The result of run {run.run_id} is no JSON: {problem}.") from None
+        self._beats.pop((run.run_id, run.fence), None)
+        failpoint("ledger.runs.finish.before")
+        with self._store.write() as connection:
+            row = self._locked(connection, run.run_id)
+            if row is not None and row.fence == run.fence and row.status != "success":
+                self._end(connection, row, status, clean(error), result=answer)
+            found = self._found(connection, run.run_id)
+        failpoint("ledger.runs.finish.after")
+        return found
+
+    def sweep(self, now: datetime | None = None) -> tuple[Run, ...]:
+        """Mark every run whose lease has expired ``lost`` and return them; its process can no longer finish it."""
+        moment = now or self._store.clock.now()
+        table = self._table
+        expired = sa.and_(table.c.status == "running", table.c.lease_until < moment)
+        with self._store.read() as connection:
+            silent = connection.execute(sa.select(table.c.run_id).where(expired)).scalars().all()
+        if not silent:
+            return ()
+        failpoint("ledger.runs.sweep.before")
+        with self._store.write() as connection:
+            # Another sweeper may be at the same rows: those it holds are its own to report.
+            wanted = sa.select(table).where(table.c.run_id.in_(silent), expired).order_by(table.c.started_at)
+            rows = connection.execute(wanted.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                seen = row.heartbeat_at.isoformat(timespec="seconds")
+                reason = f"The run was lost: its process stopped reporting, last at {seen}."
+                self._end(connection, row, "lost", reason, fence=row.fence + 1)
+            lost = tuple(self._found(connection, row.run_id) for row in rows)
+        failpoint("ledger.runs.sweep.after")
+        return lost
+
+    def get(self, run_id: str) -> Run | None:
+        """Return one run, or None."""
+        with self._store.read() as connection:
+            row = connection.execute(sa.select(self._table).where(self._table.c.run_id == run_id)).one_or_none()
+        return None if row is None else _run(row)
+
+    def list(
+        self, limit: int = 50, *, job: str | None = None, step: str | None = None, status: RunStatus | None = None
+    ) -> tuple[Run, ...]:
+        """Return the newest runs first; only those of a job, a step or a status where one is named."""
+        table = self._table
+        query = sa.select(table).order_by(table.c.started_at.desc(), table.c.run_id.desc()).limit(limit)
+        for column, value in ((table.c.job, job), (table.c.step, step), (table.c.status, status)):
+            if value is not None:
+                query = query.where(column == value)
+        with self._store.read() as connection:
+            return tuple(_run(row) for row in connection.execute(query))
+
+    def _update(self, run_id: str) -> sa.Update:
+        return self._table.update().where(self._table.c.run_id == run_id)
+
+    def _locked(self, connection: sa.Connection, run_id: str) -> sa.Row[Any] | None:
+        query = sa.select(self._table).where(self._table.c.run_id == run_id).with_for_update()
+        return connection.execute(query).one_or_none()
+
+    def _found(self, connection: sa.Connection, run_id: str) -> Run:
+        row = connection.execute(sa.select(self._table).where(self._table.c.run_id == run_id)).one_or_none()
+        if row is None:
+            raise DataError(f"The ledger has no run {run_id!r}.", mend="It belongs to another ledger, or was removed.")
+        return _run(row)
+
+    def _end(self, connection: sa.Connection, row: sa.Row[Any], status: RunStatus, error: str, **values: Any) -> None:
+        table = self._table
+        before = (
+            sa.select(table.c.status, table.c.repeats)
+            .where(table.c.job == row.job, table.c.step == row.step, table.c.run_id != row.run_id)
+            .where(table.c.finished_at.is_not(None), table.c.started_at <= row.started_at)
+            .order_by(table.c.started_at.desc(), table.c.run_id.desc())
+            .limit(1)
+        )
+        last = connection.execute(before).one_or_none()
+        repeats = last.repeats + 1 if last is not None and last.status == status else 0
+        ended = {"status": status, "finished_at": self._store.clock.now(), "error": error, "repeats": repeats}
+        connection.execute(self._update(row.run_id).values(ended | values))
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    return Run(
+        run_id=row.run_id,
+        job=row.job,
+        step=row.step,
+        status=row.status,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        result=row.result,
+        fence=row.fence,
+        repeats=row.repeats,
+    )

@@ -1,0 +1,116 @@
+"""The ledger's tables: a schema of their own on Postgres, a prefix on SQLite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+SCHEMA = "signalroom"
+"""Their schema on Postgres; with an underscore, their prefix on SQLite."""
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An aware moment in UTC; SQLite, which has no such type, keeps it as sortable text."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the moment in UTC, as the database stores it."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=_stored_zone(dialect))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Return the stored moment, aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if _stored_zone(dialect) is None else value.astimezone(UTC)
+
+
+def _stored_zone(dialect: sa.Dialect) -> Any:
+    return UTC if dialect.name == "postgresql" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one database.
+
+    Attributes:
+        runs: One row a run.
+        deliveries: One row per report, due time, channel and recipient.
+        archive: One row a delivered message, without its pictures.
+        images: The pictures, one row each.
+    """
+
+    runs: sa.Table
+    deliveries: sa.Table
+    archive: sa.Table
+    images: sa.Table
+
+
+def place(dialect: str) -> tuple[str | None, str]:
+    """Return the schema and the prefix that the ledger's tables have in a kind of database."""
+    return (SCHEMA, "") if dialect == "postgresql" else (None, f"{SCHEMA}_")
+
+
+@cache
+def tables(dialect: str) -> Tables:
+    """Return the tables as they are in a kind of database (``sqlite`` or ``postgresql``)."""
+    schema, prefix = place(dialect)
+    metadata = sa.MetaData(schema=schema)
+    text, moment = sa.Text(), Moment()
+    runs = sa.Table(
+        f"{prefix}runs", metadata,
+        sa.Column("run_id", text, primary_key=True),
+        sa.Column("job", text),
+        sa.Column("step", text),
+        sa.Column("status", text),
+        sa.Column("started_at", moment),
+        sa.Column("finished_at", moment),
+        sa.Column("heartbeat_at", moment),
+        sa.Column("lease_until", moment),
+        sa.Column("fence", sa.Integer()),
+        sa.Column("error", text),
+        sa.Column("result", sa.JSON()),
+        sa.Column("repeats", sa.Integer()),
+    )  # fmt: skip
+    deliveries = sa.Table(
+        f"{prefix}deliveries", metadata,
+        sa.Column("key", text, primary_key=True),
+        sa.Column("report", text),
+        sa.Column("due_at", moment),
+        sa.Column("channel", text),
+        sa.Column("recipient", text),
+        sa.Column("state", text),
+        sa.Column("attempt", sa.Integer()),
+        sa.Column("fence", sa.Integer()),
+        sa.Column("lease_until", moment),
+        sa.Column("receipt", text),
+        sa.Column("error", text),
+        sa.Column("digest", text),
+        sa.Column("created_at", moment),
+        sa.Column("updated_at", moment),
+    )  # fmt: skip
+    archive = sa.Table(
+        f"{prefix}archive", metadata,
+        sa.Column("digest", text, primary_key=True),
+        sa.Column("report", text),
+        sa.Column("due_at", moment),
+        sa.Column("subject", text),
+        sa.Column("message", sa.JSON()),
+        sa.Column("data", sa.JSON()),
+        sa.Column("load_ids", sa.JSON()),
+        sa.Column("created_at", moment),
+    )  # fmt: skip
+    images = sa.Table(
+        f"{prefix}archive_images", metadata,
+        sa.Column("digest", text, primary_key=True),
+        sa.Column("position", sa.Integer(), primary_key=True),
+        sa.Column("name", text),
+        sa.Column("alt", text),
+        sa.Column("png", sa.LargeBinary()),
+    )  # fmt: skip
+    return Tables(runs, deliveries, archive, images)

@@ -1,0 +1,22 @@
+{#- Orders per date and project (the product's category) without test cards, from the current state of each. -#}
+{{ config(
+  schema='public',
+  materialized='incremental',
+  incremental_strategy='changed_days',
+  unique_key='date',
+  on_schema_change='fail'
+) }}
+
+select
+  order_date as date,
+  coalesce(project, 'Unknown') as project,
+  count(case when not is_test then 1 end) as orders,
+  count(case when not is_test and status = 'NEW' then 1 end) as approved,
+  count(case when not is_test and status = 'DECLINED' then 1 end) as declined,
+  count(case when not is_test and status = 'VOID/REFUNDED' then 1 end) as voided,
+  count(case when is_test then 1 end) as test_orders,
+  cast(coalesce(sum(case when not is_test and status = 'NEW' then total_amount end), 0) as decimal(18, 2)) as revenue,
+  count(case when not is_test and chargeback_flag then 1 end) as chargebacks
+from {{ ref('orders') }}
+where order_date is not null
+group by order_date, coalesce(project, 'Unknown')

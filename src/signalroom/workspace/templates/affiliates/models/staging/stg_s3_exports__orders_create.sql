@@ -1,0 +1,1 @@
+{{ source_rows('s3_exports', 'orders_create', order_columns()) }}

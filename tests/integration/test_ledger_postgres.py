@@ -1,0 +1,109 @@
+"""The ledger on Postgres: the same laws, and what only a server can do to it."""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
+from postgres_server import PostgresServer
+from signalroom.errors import ConfigError, RetryableError
+from signalroom.ledger.ledger import Ledger
+from signalroom.ledger.store import tables
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+@pytest.fixture
+def ledger(postgres, clock):
+    with Ledger.open(postgres(), clock=clock) as opened:
+        yield opened
+
+
+class TestRuns(RunLaws):
+    """Runs on Postgres."""
+
+
+class TestDeliveries(DeliveryLaws):
+    """Deliveries on Postgres."""
+
+
+class TestArchive(ArchiveLaws):
+    """The archive on Postgres."""
+
+
+def test_the_migration_makes_the_tables_we_use(postgres):
+    dsn = postgres()
+    for _ in range(2):
+        Ledger.open(dsn).close()
+    known = tables("postgresql")
+    query = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
+    with psycopg.connect(dsn) as connection:
+        for table in (known.runs, known.deliveries, known.archive, known.images):
+            rows = connection.execute(query + " order by ordinal_position", [table.schema, table.name]).fetchall()
+            assert [name for (name,) in rows] == [column.name for column in table.columns]
+            assert table.schema == "signalroom"
+
+
+def test_many_may_open_an_empty_ledger_at_once(postgres):
+    dsn = postgres()
+
+    def open_one(_):
+        with Ledger.open(dsn) as opened:
+            return opened.runs.start("j", "s").run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(open_one, range(8)))) == 8
+
+
+def test_a_role_without_rights_and_a_database_that_is_not_there(postgres, postgres_server):
+    dsn = postgres()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop role if exists weak")
+        connection.execute("create role weak login")
+    with pytest.raises(ConfigError, match="permission denied"):
+        Ledger.open(dsn.replace("postgres@", "weak@"))
+    Ledger.open(dsn).close()
+    with pytest.raises(ConfigError, match="permission denied"):
+        Ledger.open(dsn.replace("postgres@", "weak@"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        Ledger.open(postgres_server.dsn("nowhere"))
+
+
+def test_a_role_that_owns_the_schema_only(postgres):
+    dsn = postgres()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop role if exists tenant")
+        connection.execute("create role tenant login")
+        connection.execute("create schema signalroom authorization tenant")
+    with Ledger.open(dsn.replace("postgres@", "tenant@")) as opened:
+        assert opened.runs.start("j", "s").fence == 1
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("drop owned by tenant cascade")
+        connection.execute("drop role tenant")
+
+
+def test_claims_are_durable_whatever_the_servers_default(postgres):
+    dsn = postgres()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"alter database {dsn.rpartition('/')[2]} set synchronous_commit = off")
+    with Ledger.open(dsn) as opened, opened._store.write() as connection:
+        assert connection.exec_driver_sql("show synchronous_commit").scalar() == "on"
+
+
+def test_a_server_that_dies_and_comes_back():
+    with PostgresServer.started() as server:
+        dsn = server.create_database()
+        with Ledger.open(dsn) as opened:
+            claimed = opened.deliveries.claim(delivery())
+            server.stop(signal.SIGQUIT)
+            with pytest.raises(RetryableError, match="did not answer"):
+                opened.deliveries.settle(claimed, "sent", "m")
+            server.start()
+            assert opened.deliveries.settle(claimed, "sent", "m").state == "sent"

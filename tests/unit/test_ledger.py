@@ -1,0 +1,195 @@
+"""The ledger on SQLite: its laws, its file, its errors."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
+from signalroom.clock import SystemClock
+from signalroom.errors import ConfigError, RetryableError
+from signalroom.ledger import store, upgrade
+from signalroom.ledger.ledger import Ledger, LedgerSettings
+from signalroom.workspace.settings import Secret
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    with Ledger.open(str(tmp_path / "deep" / "ledger.sqlite"), clock=clock) as opened:
+        yield opened
+
+
+class TestRuns(RunLaws):
+    """Runs on SQLite."""
+
+
+class TestDeliveries(DeliveryLaws):
+    """Deliveries on SQLite."""
+
+
+class TestArchive(ArchiveLaws):
+    """The archive on SQLite."""
+
+
+def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    for _ in range(2):
+        Ledger.open(f"sqlite:///{file}").close()
+    connection = sqlite3.connect(file)
+    names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    assert names == {
+        "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
+        "signalroom_ledger_version",
+    }  # fmt: skip
+    assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+    assert connection.execute("select version_num from signalroom_ledger_version").fetchall() == [(upgrade.HEAD,)]
+    connection.close()
+
+
+def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, ledger):
+    script = ScriptDirectory(str(Path(upgrade.__file__).with_name("migrations")))
+    assert script.get_heads() == [upgrade.HEAD]
+    connection = sqlite3.connect(tmp_path / "deep" / "ledger.sqlite")
+    for table in vars_of(store.tables("sqlite")):
+        columns = [row[1] for row in connection.execute(f"pragma table_info({table.name})")]
+        assert columns == [column.name for column in table.columns]
+    connection.close()
+
+
+def vars_of(tables):
+    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images")]
+
+
+def test_many_may_open_an_empty_ledger_at_once(tmp_path):
+    def open_one(_):
+        with Ledger.open(str(tmp_path / "ledger.sqlite")) as opened:
+            return opened.runs.start("j", "s").run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(open_one, range(8)))) == 8
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path):
+    file = str(tmp_path / "ledger.sqlite")
+    Ledger.open(file).close()
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute("update signalroom_ledger_version set version_num = '9999'")
+    connection.close()
+    with pytest.raises(ConfigError, match=r"at revision 9999.* Install the newer version"):
+        Ledger.open(file)
+
+
+def test_a_crash_in_the_middle_of_a_migration_leaves_nothing(tmp_path, monkeypatch):
+    file = str(tmp_path / "ledger.sqlite")
+
+    def die(name):
+        if name == "ledger.upgrade.after":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(upgrade, "failpoint", die)
+    with pytest.raises(KeyboardInterrupt):
+        Ledger.open(file)
+    monkeypatch.undo()
+    connection = sqlite3.connect(file)
+    assert connection.execute("select count(*) from sqlite_master").fetchone() == (0,)
+    connection.close()
+    Ledger.open(file).close()
+
+
+KILLED = """
+import sys
+from datetime import UTC, datetime
+from signalroom.ledger.ledger import Ledger
+from signalroom.message import Delivery
+ledger = Ledger.open(sys.argv[1])
+ledger.deliveries.claim(Delivery("k", "daily", datetime(2026, 1, 1, tzinfo=UTC), "mail", "a", "pending"))
+"""
+
+
+@pytest.mark.parametrize(("hit", "state"), [(1, None), (2, "inflight")])
+def test_a_killed_sender_leaves_nothing_or_a_claim(tmp_path, hit, state):
+    file = str(tmp_path / "ledger.sqlite")
+    Ledger.open(file).close()
+    environ = {**os.environ, "SIGNALROOM_FAILPOINT_KILL": str(hit)}
+    done = subprocess.run([sys.executable, "-c", KILLED, file], env=environ, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    with Ledger.open(file) as opened:
+        found = opened.deliveries.get("k")
+        assert (found and found.state) == state
+
+
+def test_readers_do_not_wait_for_a_writer(tmp_path, ledger):
+    run = ledger.runs.start("j", "s")
+    other = sqlite3.connect(tmp_path / "deep" / "ledger.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    other.execute("update signalroom_runs set job = 'changed'")
+    assert ledger.runs.get(run.run_id).job == "j"
+    other.execute("commit")
+    other.close()
+    assert ledger.runs.get(run.run_id).job == "changed"
+
+
+def test_a_lock_held_too_long_may_be_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 0.01)
+    with Ledger.open(str(tmp_path / "ledger.sqlite")) as opened:
+        other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+        other.execute("begin immediate")
+        with pytest.raises(RetryableError, match="did not answer: database is locked"):
+            opened.deliveries.claim(delivery())
+        other.execute("rollback")
+        other.close()
+        assert opened.deliveries.claim(delivery()) is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (":memory:", "needs a file"),
+        ("sqlite://", "needs a file"),
+        ("mysql://user:canary@host/db", "cannot be kept in 'mysql'"),
+        ("no scheme://user:canary@host", "cannot be read"),
+    ],
+)
+def test_addresses_that_are_refused(url, expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        Ledger.open(url)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_file_that_is_no_ledger(tmp_path):
+    (tmp_path / "ledger.sqlite").write_bytes(b"this is no database, and long enough to be read as one" * 100)
+    with pytest.raises(ConfigError, match="refuses: file is not a database"):
+        Ledger.open(str(tmp_path / "ledger.sqlite"))
+    with pytest.raises(ConfigError, match="cannot be made"):
+        Ledger.open(str(tmp_path / "ledger.sqlite" / "below" / "l.sqlite"))
+
+
+def test_settings_of_the_workspace(tmp_path, clock):
+    settings = LedgerSettings(tmp_path, clock, "state/l.sqlite", run_lease_s=10.0)
+    with Ledger.open(settings) as opened:
+        run = opened.runs.start("j", "s")
+        clock.advance(11)
+        assert [lost.run_id for lost in opened.runs.sweep()] == [run.run_id]
+    assert (tmp_path / "state" / "l.sqlite").exists()
+    with pytest.raises(ConfigError, match="run_lease_s must be greater than 0"):
+        LedgerSettings(tmp_path, clock, run_lease_s=0)
+
+
+def test_no_password_is_shown():
+    settings = LedgerSettings(
+        None, SystemClock(), Secret("env:URL", "postgresql://u:canary@127.0.0.1:1/d?password=canary")
+    )
+    with pytest.raises(RetryableError, match=r"The ledger \(postgres 127\.0\.0\.1/d\) did not answer") as caught:
+        Ledger.open(settings)
+    assert "canary" not in str(caught.value) + repr(settings)
