@@ -21,11 +21,11 @@ _RETURN = "carriage return in an unquoted field"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: its fields, or what is wrong with it.
+    r"""One record: its fields, or what is wrong with it.
 
     Attributes:
         row: Number of the data record, from 1.
-        raw: Its text; NUL and bytes that are not text are shown as ``\\xNN``.
+        raw: Its text; NUL and bytes that are not text are shown as ``\xNN``.
         fields: As many strings as the header has (one, the line itself, in JSON Lines); None where there is a
             problem.
         problem: A sentence, e.g. ``3 fields where the header has 5``; empty where there is none.
@@ -83,7 +83,7 @@ def careful_lines(chunks: Iterable[bytes], *, encoding: str = "") -> Iterator[Re
 
 
 def shown(body: bytes, encoding: str) -> str:
-    """Return ``body`` as text that any store can keep: NUL and bytes that are not text become ``\\xNN``."""
+    r"""Return ``body`` as text that any store can keep: NUL and bytes that are not text become ``\xNN``."""
     return body.decode(encoding, "backslashreplace").replace("\0", "\\x00")
 
 

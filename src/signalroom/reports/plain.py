@@ -114,7 +114,7 @@ class _Reader(HTMLParser):
             rows = [row for row in self._tables.pop().rows if any(cell.strip() for cell in row)]
             cells = [[" ".join(cell.split()) for cell in row] for row in rows]
             self._break()
-            self._lines.extend([*aligned(cells, _numeric(cells)).split("\n"), ""])
+            self._lines.extend([*aligned(cells, _numeric(cells)).split("\n"), "", ""])
         elif element.tag in _PARAGRAPH:
             self._break()
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from signalroom.errors import ConfigError, DataError
 from signalroom.reports.charts import Chart
@@ -153,13 +153,14 @@ def declared_by(value: object) -> Declared | None:
 
 def _call(declared: Declared, ask: Ask, bound: Mapping[str, Any]) -> dict[str, list[Record] | Record | None]:
     offered: dict[str, Any] = {**bound, "ask": lambda sql, params=None: ask(sql, params or {})}
-    rows: object = declared.function(**{want: offered[want] for want in declared.wants})
+    # What a stranger's function returns is checked, whatever its annotation says.
+    rows = cast("object", declared.function(**{want: offered[want] for want in declared.wants}))
     if not isinstance(rows, Mapping):
         raise DataError(
             f"The report {declared.name!r} returned {type(rows).__name__}, not a dict.",
             mend="Return a dict of name -> records.",
         )
-    returned: Mapping[str, Any] = rows
+    returned = cast("Mapping[str, Any]", rows)
     return {
         name: value if value is None or isinstance(value, Mapping) else list(value) for name, value in returned.items()
     }

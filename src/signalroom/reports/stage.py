@@ -13,7 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2 import (
+    FunctionLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from signalroom.blocktext import as_text
@@ -142,9 +150,21 @@ def _environment(sources: Mapping[str, str], *, escape: bool) -> ImmutableSandbo
     environment = ImmutableSandboxedEnvironment(
         loader=FunctionLoader(load), autoescape=escape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(formats.FILTERS)
+    environment.filters.update({name: _strict(function) for name, function in formats.FILTERS.items()})
     del environment.globals["lipsum"]
     return environment
+
+
+def _strict(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that refuses what is undefined in Jinja's own words, so that the nearest name is offered."""
+
+    def filtered(*values: Any, **more: Any) -> Any:
+        for value in values:
+            if isinstance(value, Undefined):
+                str(value)  # a StrictUndefined raises
+        return function(*values, **more)
+
+    return filtered
 
 
 def _fill(

@@ -14,9 +14,11 @@
   materialized='incremental',
   incremental_strategy='changed_days',
   unique_key='date',
-  on_schema_change='fail'
+  on_schema_change='fail',
+  post_hook='{{ keep_seen() }}'
 ) }}
 
+-- seen: {{ loads_seen(['everflow.daily_stats', 'redtrack.daily_spend']) }}
 with facts as (
   select
     e.date,

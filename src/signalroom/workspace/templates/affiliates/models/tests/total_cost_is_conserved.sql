@@ -53,10 +53,13 @@ found as (
 select coalesce(expected.date, found.date) as date, expected.cost as expected_cost, found.cost as found_cost
 from expected
 full join found on found.date = expected.date
-where expected.date is null or found.date is null
-  or expected.cost <> found.cost
-  or expected.spend <> found.spend
-  or expected.clicks <> found.clicks
-  or expected.conversions <> found.conversions
-  or expected.revenue <> found.revenue
-  or expected.payout <> found.payout
+where (
+    expected.date is null or found.date is null
+    or expected.cost <> found.cost
+    or expected.spend <> found.spend
+    or expected.clicks <> found.clicks
+    or expected.conversions <> found.conversions
+    or expected.revenue <> found.revenue
+    or expected.payout <> found.payout
+  )
+  and {{ nothing_came_since(ref('daily_performance'), ['everflow.daily_stats', 'redtrack.daily_spend']) }}

@@ -1,0 +1,103 @@
+"""The daily summary's e-mail in a real browser: phone and desk, light and dark."""
+
+import base64
+import shutil
+from pathlib import Path
+
+import pytest
+from daily_ccw import ABOUT, daily_ccw, rows
+
+from signalroom.reports.render import Renderer
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-component-update --disable-sync"
+).split()
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Files of the e-mail: of a plain day, of hostile names, of a day without rows."""
+    folder = tmp_path_factory.mktemp("mail")
+    report, renderer = daily_ccw(folder), Renderer(workers=1)
+    hostile, nothing = rows(), rows()
+    for record in hostile["top"]:
+        record["label"] = "W" * 10_000
+    hostile["freshness"][1]["note"] = "x" * 10_000
+    hostile["overall"]["revenue"] = 10**17
+    nothing = {name: [] if isinstance(value, list) else None for name, value in nothing.items()}
+    try:
+        return {
+            name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT, link="https://example.com/r"))
+            for name, data in (("plain", rows()), ("hostile", hostile), ("nothing", nothing))
+        }
+    finally:
+        renderer.close()
+
+
+def save(path: Path, message) -> Path:
+    picture = base64.b64encode(message.images[0].png).decode()
+    path.write_text(message.html.replace("cid:chart.png", f"data:image/png;base64,{picture}"))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("name", ["plain", "hostile", "nothing"])
+def test_nothing_runs_over_and_every_picture_speaks(browser, pages, name, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto(pages[name].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures = page.evaluate("[...document.images].map(i => [i.alt, i.naturalWidth, i.getBoundingClientRect().width])")
+    assert pictures
+    for alt, natural, shown in pictures:
+        assert alt
+        assert natural == 1200
+        assert shown >= min(width, 640) - 60
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(browser, pages, scheme):
+    page = browser.new_page(viewport={"width": 375, "height": 800}, color_scheme=scheme)
+    page.goto(pages["plain"].as_uri())
+    faint = page.evaluate(
+        """() => {
+          const rgb = text => text.match(/[\\d.]+/g).map(Number);
+          const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+          const behind = element => {
+            for (let at = element; at; at = at.parentElement) {
+              const colour = rgb(getComputedStyle(at).backgroundColor);
+              if (colour.length < 4 || colour[3] > 0) return colour;
+            }
+            return [255, 255, 255];
+          };
+          const faint = [];
+          const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          while (walk.nextNode()) {
+            const element = walk.currentNode.parentElement;
+            if (!walk.currentNode.textContent.trim() || !element.checkVisibility() || element.offsetWidth < 2) continue;
+            const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+            if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(walk.currentNode.textContent.trim().slice(0, 40));
+          }
+          return faint;
+        }"""
+    )
+    page.close()
+    assert faint == []

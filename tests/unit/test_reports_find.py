@@ -1,0 +1,149 @@
+"""Reports as folders and functions; SQL files as named queries."""
+
+from datetime import date
+
+import pytest
+
+from signalroom.errors import ConfigError, DataError
+from signalroom.reports.finding import find_reports
+from signalroom.reports.queries import split_queries
+
+SQL = """\
+-- A comment of the whole file.
+-- name: overall one
+select sum(x) as x, ':not_one' as y, z::date from t where day = :report_date; -- done
+
+-- name: trend
+with a as (select 1 /* :nor_this */) select * from a where zone = :timezone and day > :report_date
+"""
+
+
+def put(root, name, text):
+    path = root / "reports" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_queries_are_split_by_name():
+    overall, trend = split_queries(SQL, "a.sql")
+    assert (overall.name, overall.one, overall.parameters, overall.line) == ("overall", True, {"report_date"}, 3)
+    assert overall.sql.endswith(":report_date")
+    assert (trend.name, trend.one, trend.parameters) == ("trend", False, {"report_date", "timezone"})
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("", "holds no query"),
+        ("select 1", "no name"),
+        ("-- name: a\nselect 1\n-- name: a\nselect 2", "second query 'a'"),
+        ("-- name: a onee\nselect 1", "Did you mean 'one'"),
+        ("-- name: as_of\nselect 1", "already means"),
+        ("-- name: A b\nselect 1", "no name"),
+        ("-- name: a\nselect :reprot_date", "Did you mean 'report_date'"),
+        ("-- name: a\nselect 1; select 2", "more than one statement"),
+        ("-- name: a\ndelete from t", "not a SELECT"),
+        ("-- name: a\n", "not a SELECT"),
+    ],
+)
+def test_a_wrong_sql_file_says_what_is_wrong(sql, said):
+    with pytest.raises(ConfigError, match=r"a\.sql") as caught:
+        split_queries(sql, "a.sql")
+    assert said in str(caught.value)
+
+
+def test_a_folder_is_a_report(tmp_path):
+    put(tmp_path, "daily_ccw/daily_ccw.sql", SQL)
+    put(tmp_path, "daily_ccw/daily_ccw.slack.j2", "hi")
+    put(tmp_path, "daily_ccw/_part.j2", "part")
+    put(tmp_path, "_shared.j2", "shared")
+    put(tmp_path, "daily_ccw/charts.toml", '[c]\ntitle = "T"\ndata = "trend"\nx = "d"\nlines = ["r"]\n')
+    put(tmp_path, "daily_ccw/README.md", "notes")
+    found = find_reports(tmp_path)["daily_ccw"]
+    assert found.title == "Daily CCW"
+    assert list(found.templates) == ["slack"]
+    assert set(found.parts) == {"_part.j2", "_shared.j2"}
+    assert found.charts[0].lines == ("r",)
+
+
+def test_no_reports_folder_is_no_reports(tmp_path):
+    assert find_reports(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a/a.slack.j2": "x"}, "has no reports/a/a.sql"),
+        ({"a/a.sql": SQL}, "no template to send"),
+        ({"a/a.sql": SQL, "a/a.slak.j2": "x"}, "Did you mean 'a.slack.j2'"),
+        ({"a/a.sql": SQL, "a/a.email.mjml.j2": "x"}, "Did you mean 'a.email.mjml'"),
+        (
+            {"a/a.sql": SQL, "a/a.sms.j2": "x", "a/charts.toml": '[c]\ntitle="T"\ndata="tred"\nx="d"\nlines=["r"]'},
+            "'trend'",
+        ),
+        ({"a/a.sql": SQL, "a/a.sms.j2": "x", "a/charts.toml": '[c]\ntitel="T"'}, "Did you mean 'title'"),
+        ({"a/a.sql": SQL, "a/a.sms.j2": "x", "a/charts.toml": "[c"}, "is not TOML"),
+        ({"a/a.sql": SQL, "a/a.sms.j2": "x", "a/charts.toml": '[c]\ntitle="T"\ndata="trend"\nx="d"'}, "one to 4 lines"),
+        (
+            {"b.py": "from signalroom.reports.report import report\n@report(name='b')\ndef b(): return {}"},
+            "has no templates",
+        ),
+        ({"b.py": "1 / 0"}, "cannot be imported: ZeroDivisionError"),
+        (
+            {
+                "a/a.sql": SQL,
+                "a/a.sms.j2": "x",
+                "a.py": "from signalroom.reports.report import report\n@report(name='a')\ndef a(): return {}",
+            },
+            "both",
+        ),
+        ({"b.py": "from signalroom.reports.report import report\n@report(name='b')\ndef b(day): ..."}, "nothing fills"),
+    ],
+)
+def test_what_is_wrong_with_a_report_is_said(tmp_path, files, said):
+    for name, text in files.items():
+        put(tmp_path, name, text)
+    with pytest.raises(ConfigError) as caught:
+        find_reports(tmp_path)
+    assert said in str(caught.value)
+
+
+def test_queries_run_in_order_with_their_own_parameters(tmp_path):
+    put(tmp_path, "a/a.sql", SQL)
+    put(tmp_path, "a/a.sms.j2", "x")
+    asked = []
+
+    def ask(sql, params):
+        asked.append(params)
+        return [{"x": 1}]
+
+    about = {"report_date": date(2026, 1, 2), "timezone": "UTC"}
+    found = find_reports(tmp_path)["a"].collect(ask, **about)
+    assert found == {"overall": {"x": 1}, "trend": [{"x": 1}]}
+    assert asked == [{"report_date": date(2026, 1, 2)}, about]
+
+
+def test_one_record_is_one_or_none(tmp_path):
+    put(tmp_path, "a/a.sql", "-- name: overall one\nselect 1")
+    put(tmp_path, "a/a.sms.j2", "x")
+    found = find_reports(tmp_path)["a"]
+    about = {"report_date": date(2026, 1, 2), "timezone": "UTC"}
+    assert found.collect(lambda *_: [], **about) == {"overall": None}
+    with pytest.raises(DataError, match="returned 2 records, not one"):
+        found.collect(lambda *_: [{}, {}], **about)
+
+
+def test_a_function_is_a_report(tmp_path):
+    put(
+        tmp_path,
+        "pulse.py",
+        "from signalroom.reports.report import report\n"
+        "@report(name='pulse', schedule='0 7 * * *', channels=['team'], title='The pulse')\n"
+        "def pulse(ask, report_date):\n"
+        "    return {'day': {'on': report_date}, 'rows': ask('select 1')}\n",
+    )
+    put(tmp_path, "pulse/pulse.sms.j2", "x")
+    found = find_reports(tmp_path)["pulse"]
+    assert (found.title, found.declared.schedule, found.declared.channels) == ("The pulse", "0 7 * * *", ("team",))
+    rows = found.collect(lambda sql, params: [{"sql": sql}], report_date=date(2026, 1, 2), timezone="UTC")
+    assert rows == {"day": {"on": date(2026, 1, 2)}, "rows": [{"sql": "select 1"}]}
