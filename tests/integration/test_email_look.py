@@ -5,16 +5,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from daily_ccw import ABOUT, daily_ccw, rows
 
+from daily_ccw import ABOUT, daily_ccw, rows
 from signalroom.reports.render import Renderer
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 

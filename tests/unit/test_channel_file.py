@@ -21,7 +21,7 @@ from signalroom.message import Image, Message
 KEY = "0123456789abcdef0123456789abcdef"
 MESSAGE = Message(
     report="daily_ccw",
-    subject="CCW 11/19: 905 –\nconversions",
+    subject="CCW 11/19: 905 \u2013\nconversions",
     text="Plain ü\n",
     html='<html><body><img src="cid:chart.png" alt="x"></body></html>',
     blocks=({"type": "divider"}, {"type": "section", "text": {"type": "mrkdwn", "text": "*hi*"}}),
@@ -79,7 +79,7 @@ def test_the_mail_is_alternative_then_related(channel):
     raw = (send(channel) / "email.eml").read_bytes()
     mail = email.message_from_bytes(raw, policy=email.policy.default)
     assert mail["Message-ID"] == f"<{KEY}@localhost>"
-    assert mail["Subject"] == "CCW 11/19: 905 – conversions"
+    assert mail["Subject"] == "CCW 11/19: 905 \u2013 conversions"
     kinds = [part.get_content_type() for part in mail.walk()]
     assert kinds == ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"]
     picture = list(mail.walk())[-1]

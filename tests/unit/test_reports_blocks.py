@@ -40,7 +40,8 @@ def test_what_is_inserted_is_escaped_once():
 
 def test_tables_sort_numbers_and_keep_their_text():
     made = build(
-        '{{ table(rows, {"Who": "label", "CPA": "cpa|cpa", "In": ["own", {true: "yes", false: "no"}]}, caption="C & D") }}',
+        '{{ table(rows, {"Who": "label", "CPA": "cpa|cpa", "In": ["own", {true: "yes", false: "no"}]},'
+        ' caption="C & D") }}',
         rows=[{"label": "<b>", "cpa": Decimal("1.5"), "own": True}, {"label": "x", "cpa": None, "own": None}],
     )
     assert made[0]["rows"][1] == [

@@ -64,7 +64,10 @@ def test_words_for_the_picture():
 
 
 def test_letters_are_drawn_without_the_fonts_of_the_system():
-    with_text = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><text y="20" font-family="Roboto">{}</text></svg>'
+    with_text = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30">'
+        '<text y="20" font-family="Roboto">{}</text></svg>'
+    )
     empty, latin, bold = (
         charts.png(with_text.format(text)) for text in ("", "Wy", '<tspan font-weight="700">Wy</tspan>')
     )

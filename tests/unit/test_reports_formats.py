@@ -99,7 +99,7 @@ def test_labels_are_one_short_line():
     assert formats.label("a\nb\t c") == "a b c"
     assert formats.label("x" * 10_000, 10) == "x" * 9 + "…"
     assert formats.label("\u202eevil") == "evil"
-    assert formats.label("שלום") == "\u2068שלום\u2069"
+    assert formats.label("\u05e9\u05dc") == "\u2068\u05e9\u05dc\u2069"
     assert formats.label("  ") == formats.label(None) == "n/a"
 
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from daily_ccw import ABOUT, daily_ccw, rows
 
+from daily_ccw import ABOUT, daily_ccw, rows
 from signalroom.blocktext import as_text
 from signalroom.errors import ConfigError, DataError
 from signalroom.reports import wire
@@ -72,7 +72,7 @@ def test_a_day_without_anything(renderer, report):
 
 def test_spend_without_conversions_has_no_cpa(renderer, report):
     day = rows()
-    day["overall"] = {"conversions": 0, "revenue": Decimal(0), "cost": Decimal("50"), "cpa": Decimal(0)}
+    day["overall"] = {"conversions": 0, "revenue": Decimal(0), "cost": Decimal(50), "cpa": Decimal(0)}
     message = renderer.render(report, day, **ABOUT)
     assert message.sms.startswith("CCW 11/19: 0 conv, $50 spend, n/a CPA.")
     assert "$0.00" not in message.text + as_text(message.blocks)
@@ -83,7 +83,7 @@ def test_spend_without_conversions_has_no_cpa(renderer, report):
     [
         "<script>alert(1)</script> & <!channel> <@U1>",
         "x" * 10_000,
-        "\u202eעברית\u202c مرحبا 123",
+        "\u202e\u05e2\u05d1\u05e8\u202c \u0645\u0631 123",
         "🏆👩‍👩‍👧‍👦" * 300,
         "{{ 7 * 7 }} {% raw %}",
         "a\x00b\x1e0\x1ec\x07\ud800",

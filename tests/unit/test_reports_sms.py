@@ -11,7 +11,7 @@ from signalroom.reports import sms
 @pytest.mark.parametrize(
     ("text", "folded"),
     [
-        ("“A” – it’s…", '"A" - it\'s...'),
+        ("\u201cA\u201d \u2013 it\u2019s…", '"A" - it\'s...'),
         ("Niño Ç é", "Niño Ç é"),
         ("naïve café", "naive café"),
         ("Łódź", "Lodz"),

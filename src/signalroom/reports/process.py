@@ -37,12 +37,14 @@ class Breach(Exception):  # noqa: N818 - it is not an error of ours: it becomes 
     Attributes:
         at: The template or chart it was working on.
         why: What happened, as the end of a sentence.
+        mend: What a person can do about it.
     """
 
-    def __init__(self, at: str, why: str) -> None:
+    def __init__(self, at: str, why: str, mend: str = "Look for a loop or a repetition without bound.") -> None:
         super().__init__(f"{at} {why}")
         self.at = at
         self.why = why
+        self.mend = mend
 
 
 class Worker:
@@ -129,8 +131,9 @@ class Worker:
         said = next((line for line in reversed(lines) if line.strip()), "")
         if "memory" in said.lower():  # a library in Rust or C ends the process when it cannot allocate
             return Breach(self.at, f"needed more than {self._limits.memory_bytes // 2**20} MB of memory")
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
         return Breach(
-            self.at, f"ended its process ({f'signal {-code}' if code < 0 else f'exit {code}'}) {said}".rstrip()
+            self.at, f"ended its process ({how}: {said.strip() or 'no word'})", "Try again; the next has its own."
         )
 
     @staticmethod

@@ -189,7 +189,7 @@ def _broken(report: Report, breach: Breach) -> DataError:
     what = f"the template {breach.at}" if "." in breach.at else breach.at or "rendering"
     return DataError(
         f"Report {report.name}: {what} {breach.why}, and was stopped.",
-        mend="Look for a loop or a repetition without bound.",
+        mend=breach.mend,
     )
 
 

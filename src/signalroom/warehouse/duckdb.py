@@ -94,7 +94,7 @@ class DuckDBWarehouse:
                 mend="Stop that process, or use Postgres when several must write.",
             ) from problem
         for name, value in self._settings().items():
-            connection.execute(f"SET {name} = {value}")
+            connection.execute(f"SET GLOBAL {name} = {value}")  # for the cursors of other threads too
         for statement in bookkeeping.DDL:
             connection.execute(statement)
         return connection
@@ -131,7 +131,7 @@ class DuckDBWarehouse:
         """Merge loads in one transaction; see :class:`~signalroom.warehouse.base.Warehouse`."""
         with self._lock:
             done = self.merged(stream.source, stream.name)
-            pending = sorted((l for l in loads if replay or l.load_id not in done), key=lambda load: load.load_id)
+            pending = sorted((one for one in loads if replay or one.load_id not in done), key=lambda one: one.load_id)
             already = tuple(load.load_id for load in loads if not replay and load.load_id in done)
             if not pending and not replay:
                 return MergeResult(load_ids=(), already=already)

@@ -36,7 +36,7 @@ def column_name(spelling: str) -> str:
 
 
 def unique_names(spellings: Sequence[str]) -> list[str]:
-    """Return one name for each spelling; blanks become ``column_N``, repeats get ``_2``, ``_3``…"""
+    """Return one name for each spelling; blanks become ``column_N``, repeats get ``_2``, ``_3`` and so on."""
     taken: set[str] = set()
     names: list[str] = []
     for number, spelling in enumerate(spellings, 1):
@@ -88,21 +88,20 @@ def resolve(table: Table, in_force: Sequence[Column], found: Iterable[Sequence[s
     for column in in_force:
         columns.setdefault(column.name, column)
     unknown = _unknown(columns.values(), found)
+    spelt = [column.path or column.name for column in unknown]
     discarded: tuple[str, ...] = ()
     if unknown and columns and table.contract == "freeze":
-        listed = ", ".join(repr(spelling) for spelling in unknown)
         raise DataError(
-            f"{title} is frozen and the load brings columns it does not declare: {listed}.",
+            f"{title} is frozen and the load brings columns it does not declare: {', '.join(map(repr, spelt))}.",
             mend="Add them to the pinned schema, or set contract = 'evolve' or 'discard'.",
         )
     notes: list[str] = []
     if unknown and columns and table.contract == "discard":
-        discarded = tuple(unknown)
+        discarded = tuple(spelt)
     else:
         if unknown and columns:
-            notes.append(f"{title}: new columns added as text: {', '.join(unknown.values())}.")
-        for spelling, name in unknown.items():
-            columns[name] = Column(name, "text", path=spelling)
+            notes.append(f"{title}: new columns added as text: {', '.join(column.name for column in unknown)}.")
+        columns.update({column.name: column for column in unknown})
     known = {column.name for column in in_force}
     schema = Schema(
         columns=tuple(columns.values()),
@@ -115,24 +114,32 @@ def resolve(table: Table, in_force: Sequence[Column], found: Iterable[Sequence[s
     return schema
 
 
-def _unknown(columns: Iterable[Column], found: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Return spelling -> new name for the fields that no column reads."""
-    by_name = {column.name for column in columns}
-    paths = {column.path for column in columns if column.path}
-    unknown: dict[str, str] = {}
+def _unknown(columns: Iterable[Column], found: Iterable[Sequence[str]]) -> list[Column]:
+    """Return a new text column for each field that no column reads."""
+    known = {column.name: column for column in columns}
+    new: list[Column] = []
     for spellings in found:
-        for spelling, name in zip(spellings, unique_names(spellings), strict=True):
-            if spelling in paths or name in by_name or name in CONTROL:
+        bound = set(bind(tuple(known.values()), spellings).values())
+        first = _first_places(spellings)
+        for index, (spelling, wanted) in enumerate(zip(spellings, unique_names(spellings), strict=True)):
+            if index in bound:
                 continue
-            unknown.setdefault(spelling if spelling.strip() else name, name)
-    return unknown
+            name, again = wanted, 1
+            while name in known:
+                again += 1
+                name = f"{wanted}_{again}"
+            # a repeated spelling is told apart by its place, so by its name
+            known[name] = Column(name, "text", path=spelling if first[spelling] == index else "")
+            new.append(known[name])
+    return new
 
 
 def _require(table: Table, schema: Schema, title: str) -> None:
     names = [column.name for column in schema.columns] + [column.name for column in LINEAGE] + ["_seq"]
+    known = bool(schema.columns)  # nothing is known of a table whose first file was empty
     wanted = [*table.key, *table.order, *([table.slice_column] if table.slice_column else [])]
     for name in wanted:
-        if name not in names:
+        if known and name not in names:
             raise ConfigError(
                 f"{title} has no column {name!r}, which its key, order or slice names.",
                 mend=nearest(name, names) or "Correct the stream's settings or its pinned schema.",
@@ -144,15 +151,22 @@ def _require(table: Table, schema: Schema, title: str) -> None:
 
 
 def bind(columns: Sequence[Column], spellings: Sequence[str]) -> Mapping[str, int]:
-    """Return column name -> index of its field: by exact spelling first, then by name; absent ones are left out."""
-    names = unique_names(spellings)
-    bound: dict[str, int] = {}
+    """Return column name -> index of its field; absent ones are left out.
+
+    A field belongs to the column that spells it exactly; one that nobody spells, to the column of its name.
+    """
+    exact = _first_places(spellings)
+    bound = {c.name: exact[c.path or c.name] for c in columns if (c.path or c.name) in exact}
+    taken = set(bound.values())
+    named = {name: index for index, name in enumerate(unique_names(spellings)) if index not in taken}
     for column in columns:
-        if column.path in spellings:
-            bound[column.name] = list(spellings).index(column.path)
-        elif column.name in names:
-            bound[column.name] = names.index(column.name)
+        if column.name in named and not column.path.startswith("$"):
+            bound.setdefault(column.name, named[column.name])
     return bound
+
+
+def _first_places(spellings: Sequence[str]) -> dict[str, int]:
+    return {spelling: index for index, spelling in reversed(list(enumerate(spellings)))}
 
 
 def with_types(columns: Sequence[Column], types: Mapping[str, str]) -> tuple[Column, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from signalroom.errors import ConfigError
+from signalroom.telemetry import conceal
 
 _REQUIRED: Any = dataclasses.MISSING
 
@@ -48,13 +49,14 @@ class Secret:
     value: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def reveal(self) -> str:
-        """Return the value; raises ConfigError naming the variable when it is not set."""
+        """Return the value, which no log shows from here on; raises ConfigError naming the variable when it is not set."""
         if self.value is None:
             variable = self.reference.removeprefix("env:")
             raise ConfigError(
                 f"The environment variable {variable} is not set.",
                 mend=f"Export {variable} or put it in the workspace's .env file.",
             )
+        conceal(self.value)
         return self.value
 
     def __str__(self) -> str:

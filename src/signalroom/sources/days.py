@@ -1,0 +1,38 @@
+"""Local days: what a window is when nobody names one, and how it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from signalroom.clock import Clock
+from signalroom.position import Json, Slice
+from signalroom.stream import Window
+from signalroom.workspace.jobs import local_today
+
+
+def trailing_window(clock: Clock, zone: str, lookback_days: int) -> Window:
+    """Return the local days from ``lookback_days`` ago to today, both included."""
+    today = local_today(clock, zone)
+    return Window(today - timedelta(days=lookback_days), today)
+
+
+def cut(window: Window, days: int) -> Iterator[Window]:
+    """Yield the window in pieces of at most ``days`` days, oldest first."""
+    first = window.first_day
+    while first <= window.last_day:
+        last = min(first + timedelta(days=days - 1), window.last_day)
+        yield Window(first, last)
+        first = last + timedelta(days=1)
+
+
+def span(window: Window) -> str:
+    """Return the window as people read it: one day, or first to last."""
+    if window.first_day == window.last_day:
+        return str(window.first_day)
+    return f"{window.first_day} to {window.last_day}"
+
+
+def positions(piece: Slice) -> dict[str, Json]:
+    """Return the positions that record when each day of a slice was observed."""
+    return {piece.partition(day): {"observed_at": piece.observed_at.isoformat()} for day in piece.days()}

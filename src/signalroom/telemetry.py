@@ -1,0 +1,142 @@
+"""Logs behind one small door, with every secret this process has used taken out on the way."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import logging
+
+MASK: Final = "*****"
+
+_SHORTEST = 4  # a shorter value is in too many ordinary words to be taken out of them
+_forms: dict[str, None] = {}
+_pattern: re.Pattern[str] | None = None
+
+
+def conceal(value: str) -> None:
+    """Remember a secret: from here on :func:`redact` and every log line leave it out, however it is spelt.
+
+    Args:
+        value: The secret. Where it is an address with a password, the password counts on its own too.
+    """
+    global _pattern  # noqa: PLW0603 - what is secret is a fact about the process
+    for secret in (value, _password(value)):
+        if len(secret) >= _SHORTEST and secret not in _forms:
+            _forms.update(dict.fromkeys(_spellings(secret)))
+            _pattern = None
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with every known secret replaced by ``*****``."""
+    global _pattern  # noqa: PLW0603 - built once for all the secrets known so far
+    if not _forms:
+        return text
+    if _pattern is None:
+        # The longest first: a secret may be a part of another.
+        _pattern = re.compile("|".join(re.escape(form) for form in sorted(_forms, key=len, reverse=True)))
+    return _pattern.sub(MASK, text)
+
+
+def configure(level: str, *, json: bool = False) -> None:
+    """Send this package's log lines at or above ``level`` to standard error; other packages' from WARNING up.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        json: One JSON object a line, for machines; else one readable line.
+    """
+    import logging
+
+    import structlog
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+    ]
+    last: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if json
+        # The default formatter of tracebacks shows local variables, and those hold secrets nobody has registered.
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _redacted],
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if handler.get_name() == _HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(_to_stderr(formatter))
+    root.setLevel(logging.WARNING)
+    logging.getLogger("signalroom").setLevel(level.upper())
+
+
+_HANDLER = "signalroom"
+
+
+def _to_stderr(formatter: logging.Formatter) -> logging.Handler:
+    """Return a handler that writes to whatever standard error is at that moment: a progress display may stand in."""
+    import logging
+
+    class _Stderr(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sys.stderr.write(self.format(record) + "\n")
+
+    handler = _Stderr()
+    handler.set_name(_HANDLER)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _redacted(logger: object, name: str, line: str | Mapping[str, Any]) -> str:
+    """Take secrets out of a finished line, so that no argument, extra field or traceback escapes."""
+    del logger, name
+    return redact(str(line))
+
+
+def _password(value: str) -> str:
+    """Return the password of an address, or an empty string."""
+    if "://" not in value:
+        return ""
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        return unquote(urlsplit(value).password or "")
+    except ValueError:
+        return ""
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, quoted for an address, escaped in JSON, in hexadecimal and inside base64."""
+    import base64
+    import json
+    from urllib.parse import quote, quote_plus
+
+    yield secret
+    yield quote(secret, safe="")
+    yield quote(secret)
+    yield quote_plus(secret)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    body = secret.encode()
+    yield body.hex()
+    yield body.hex().upper()
+    for ahead in range(3):
+        # Base64 depends on where in its text the secret begins; only letters that it alone decides are sought.
+        text = base64.b64encode(b"\0" * ahead + body)
+        first, last = (ahead * 8 + 5) // 6, (ahead + len(body)) * 8 // 6
+        if last - first >= 2 * _SHORTEST:
+            yield text[first:last].decode()
+            yield text[first:last].decode().replace("+", "-").replace("/", "_")
