@@ -10,19 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC
-from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode
 
+from signalroom.clients.answers import Answer, complaint, read_json, retry_after_s
 from signalroom.clients.rate import RateLimit
+from signalroom.clients.redaction import Redaction, unlogged
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, DataError, RetryableError
 from signalroom.failpoints import failpoint
@@ -39,11 +36,8 @@ MAX_BYTES = 64 << 20
 
 _BACKOFF_S, _CROWDED_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 5.0, 40.0
 _MAX_HOPS = 5
-_QUOTED = 200
 _PASSING = frozenset({408, 425, 429})
 _ONWARD = frozenset({301, 302, 303, 307, 308})
-_SENDABLE = re.compile(r"[\x21-\x7e]+")
-_SECONDS = re.compile(r"\d{1,9}")
 _random = SystemRandom()
 
 
@@ -70,27 +64,6 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer.
-
-    Attributes:
-        status: 2xx.
-        body: The exact bytes, decompressed.
-        document: The body read as JSON, its fractions as Decimal; None when no JSON was expected.
-        elapsed_s: Seconds the attempt that succeeded took.
-        fingerprint: Method, path and sha256 of the parameters and the body, without secrets.
-        request: What was asked, without secrets: ``method``, ``path``, ``params`` and ``json`` where there are any.
-    """
-
-    status: int
-    body: bytes
-    document: Any
-    elapsed_s: float
-    fingerprint: str
-    request: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
 class _Call:
     """A request on its way; ``secret`` holds the query parameters nobody may see."""
 
@@ -104,14 +77,17 @@ class _Call:
 
     @property
     def title(self) -> str:
+        """The request as errors name it."""
         return f"{self.method} {self.path}"
 
     @property
     def fingerprint(self) -> str:
+        """The same for the same question, whoever asks it."""
         canonical = json.dumps([dict(self.params), self.json], sort_keys=True, separators=(",", ":"))
         return f"{self.title} {hashlib.sha256(canonical.encode()).hexdigest()}"
 
     def record(self) -> dict[str, Json]:
+        """Return what was asked, as it is recorded beside what came back."""
         found: dict[str, Json] = {"method": self.method, "path": self.path}
         if self.params:
             found["params"] = dict(self.params)
@@ -120,35 +96,14 @@ class _Call:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why an attempt failed that may be repeated; ``retry_after_s`` when the upstream said so."""
-
-    cause: str
-    retry_after_s: float | None = None
-    crowded: bool = False
-
-
 class _FailedError(Exception):
-    """Carries a failure out of an attempt."""
+    """An attempt failed that may be repeated; ``retry_after_s`` when the upstream said how long to wait."""
 
-    def __init__(self, failure: _Failure) -> None:
-        super().__init__(failure.cause)
-        self.failure = failure
-
-
-class _Unlogged(logging.Filter):
-    """Keeps the HTTP library from logging our requests: it would write query parameters, secrets included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.local = threading.local()
-
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - all of ours, none of others'
-        return not getattr(self.local, "ours", False)
-
-
-_unlogged = _Unlogged()
+    def __init__(self, cause: str, retry_after_s: float | None = None, *, crowded: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.retry_after_s = retry_after_s
+        self.crowded = crowded
 
 
 @dataclass(slots=True, eq=False)
@@ -180,33 +135,30 @@ class HttpClient:
     max_bytes: int = MAX_BYTES
     transport: httpx.BaseTransport | None = None
     jitter: Callable[[float], float] = full_jitter
+    _redaction: Redaction = field(init=False, repr=False)
     _client: httpx.Client | None = field(default=None, init=False, repr=False)
-    _secrets: tuple[str, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Begin without a connection."""
+        self._redaction = Redaction(self.vendor)
 
     def __enter__(self) -> Self:
-        """Check the address and the secrets and open the client; nothing is sent yet.
+        """Check the address and the secrets and make the client; nothing is sent yet.
 
         Raises:
             ConfigError: No address, a secret that is not set, or one that no header can carry.
         """
         import httpx
 
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"{self.vendor}: {self.base_url!r} is not an address.",
-                mend="Write it as https://host or https://host/path.",
-            )
-        headers = {name: self._known(value) for name, value in self.headers.items()}
+        scheme = self._base().scheme
+        headers = {name: self._redaction.reveal(value) for name, value in self.headers.items()}
         for value in self.params.values():
-            self._known(value)
-        for name in ("httpx", "httpcore.http11"):
-            logging.getLogger(name).addFilter(_unlogged)
+            self._redaction.reveal(value)
         self._client = httpx.Client(
             headers={"User-Agent": "signalroom", "Accept-Encoding": "gzip", **headers},
             transport=self.transport,
             follow_redirects=False,
-            verify=parts.scheme == "https",  # without TLS there is nothing to verify, and no need to load roots
+            verify=scheme == "https",  # without TLS there is nothing to verify, and no need to load roots
         )
         return self
 
@@ -251,9 +203,9 @@ class HttpClient:
         asked = {**self.params, **(params or {})}
         call = _Call(
             method=method,
-            path=urlsplit(self.base_url).path.rstrip("/") + path,
+            path=self._base().path.rstrip("/") + path,
             params={name: value for name, value in asked.items() if isinstance(value, str)},
-            secret={name: self._known(value) for name, value in asked.items() if isinstance(value, Secret)},
+            secret={name: self._redaction.reveal(value) for name, value in asked.items() if isinstance(value, Secret)},
             body=None if json is None else _canonical(json),
             json=json,
             expect_json=expect_json,
@@ -261,73 +213,72 @@ class HttpClient:
         return self._persist(call, attempts or self.attempts)
 
     def _persist(self, call: _Call, attempts: int) -> Answer:
+        """Try, wait and try again; the time a rate limit costs before the first attempt is not the upstream's."""
         deadline_s: float | None = None
         attempt = 0
         while True:
             attempt += 1
             with self.rate.turn(self.clock) if self.rate else nullcontext():
                 began_s = self.clock.monotonic()
-                deadline_s = deadline_s or began_s + self.timeouts.deadline_s
+                deadline_s = deadline_s if deadline_s is not None else began_s + self.timeouts.deadline_s
                 try:
                     return self._attempt(call, began_s, deadline_s)
-                except _FailedError as failed:
-                    failure = failed.failure
-            _log.debug("%s %s: %s (attempt %d of %d)", self.vendor, call.title, failure.cause, attempt, attempts)
-            if attempt >= attempts:
-                self._give_up(call, failure, f"after {attempt} attempt{'s' * (attempt > 1)}")
-            wait_s = self._wait(failure, attempt)
-            if self.clock.monotonic() + wait_s >= deadline_s:
-                self._give_up(
-                    call, failure, f"within {self.timeouts.deadline_s:g} s ({attempt} of {attempts} attempts)"
-                )
+                except _FailedError as error:
+                    failed = error
+            _log.debug("%s %s: %s (attempt %d of %d)", self.vendor, call.title, failed.cause, attempt, attempts)
+            wait_s = self._wait(failed, attempt)
+            if attempt >= attempts or self.clock.monotonic() + wait_s >= deadline_s:
+                self._give_up(call, failed, attempt)
             self.clock.sleep(wait_s)
 
-    def _wait(self, failure: _Failure, attempt: int) -> float:
+    def _wait(self, failed: _FailedError, attempt: int) -> float:
         """Return the seconds until the next attempt: never less than the upstream asked for."""
-        base_s = _CROWDED_BACKOFF_S if failure.crowded and failure.retry_after_s is None else _BACKOFF_S
+        base_s = _CROWDED_BACKOFF_S if failed.crowded and failed.retry_after_s is None else _BACKOFF_S
         spread_s = self.jitter(min(_MAX_BACKOFF_S, base_s * 2 ** (attempt - 1)))
-        return spread_s + (failure.retry_after_s or 0.0)
+        return spread_s + (failed.retry_after_s or 0.0)
 
-    def _give_up(self, call: _Call, failure: _Failure, how: str) -> NoReturn:
+    def _give_up(self, call: _Call, failed: _FailedError, attempt: int) -> NoReturn:
         mend = "Nothing was taken from it; ask again later."
-        if failure.retry_after_s is not None:
-            mend = f"It asked to be left alone for {failure.retry_after_s:g} s; ask again after that."
+        if failed.retry_after_s is not None:
+            mend = f"It asked to be left alone for {failed.retry_after_s:g} s; ask again after that."
+        tries = f"{attempt} attempts" if attempt > 1 else "1 attempt"
         raise RetryableError(
-            f"{self.vendor} did not answer {call.title} {how}: {failure.cause}.",
+            f"{self.vendor} did not answer {call.title} in {tries}: {failed.cause}.",
             mend=mend,
-            retry_after_s=failure.retry_after_s,
-        )
+            retry_after_s=failed.retry_after_s,
+        ) from None
 
     def _attempt(self, call: _Call, began_s: float, deadline_s: float) -> Answer:
         """Send a request once and return its answer; raises _FailedError where another attempt may help."""
-        ends_s = min(deadline_s, began_s + self.timeouts.attempt_s)
         failpoint("http.request")
-        status, headers, body = self._exchange(call, ends_s)
+        status, headers, body = self._exchange(call, min(deadline_s, began_s + self.timeouts.attempt_s))
         failpoint("http.response")
         elapsed_s = self.clock.monotonic() - began_s
         shown = f"{call.path}?{urlencode(call.params)}" if call.params else call.path
         _log.debug("%s %s %s: %d in %.3f s, %d bytes", self.vendor, call.method, shown, status, elapsed_s, len(body))
         if not 200 <= status < 300:
             self._refused(call, status, headers, body)
-        document = self._document(status, body) if call.expect_json else None
+        try:
+            document = read_json(body) if call.expect_json else None
+        except ValueError as error:
+            # It was cut short, or it comes from something in between: a login wall, a proxy.
+            raise _FailedError(f"it answered {status} with {error}") from None
         return Answer(status, body, document, elapsed_s, call.fingerprint, call.record())
 
     def _exchange(self, call: _Call, ends_s: float) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body, with redirects followed that stay on the same host."""
         import httpx
 
-        if self._client is None:
-            raise RuntimeError("the client is not open")
-        parts = urlsplit(self.base_url)
-        url = httpx.URL(f"{parts.scheme}://{parts.netloc}{call.path}", params={**call.params, **call.secret})
+        client = self._client
+        if client is None:
+            raise RuntimeError(f"The client for {self.vendor} is not open.")
+        url = self._base().copy_with(path=call.path, params={**call.params, **call.secret})
         typed = {"Content-Type": "application/json"} if call.body is not None else {}
         for _ in range(_MAX_HOPS):
-            left_s = ends_s - self.clock.monotonic()
-            timeout = httpx.Timeout(
-                max(0.001, min(self.timeouts.read_s, left_s)), connect=min(self.timeouts.connect_s, max(0.001, left_s))
-            )
-            request = self._client.build_request(call.method, url, content=call.body, headers=typed, timeout=timeout)
-            status, headers, body = self._send(request, ends_s)
+            left_s = max(0.001, ends_s - self.clock.monotonic())
+            timeout = httpx.Timeout(min(self.timeouts.read_s, left_s), connect=min(self.timeouts.connect_s, left_s))
+            request = client.build_request(call.method, url, content=call.body, headers=typed, timeout=timeout)
+            status, headers, body = self._send(client, request, ends_s)
             if status not in _ONWARD or "location" not in headers:
                 return status, headers, body
             url = self._onward(call, url, status, headers["location"])
@@ -335,32 +286,31 @@ class HttpClient:
             f"{self.vendor} sends {call.title} from one address to the next without end.", mend="Check its base_url."
         )
 
-    def _send(self, request: httpx.Request, ends_s: float) -> tuple[int, Mapping[str, str], bytes]:
+    def _send(
+        self, client: httpx.Client, request: httpx.Request, ends_s: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send one request; what the library says of a failure is quoted short, and its own traceback is not kept."""
         import httpx
 
-        client = self._client
-        if client is None:
-            raise RuntimeError("the client is not open")
         try:
-            _unlogged.local.ours = True
-            response = client.send(request, stream=True)
-            try:
-                return response.status_code, response.headers, self._body(response, ends_s)
-            finally:
-                response.close()
+            with unlogged():
+                response = client.send(request, stream=True)
+                try:
+                    return response.status_code, response.headers, self._body(response, ends_s)
+                finally:
+                    response.close()
         except httpx.LocalProtocolError:
             # Its text would quote the header: say which kind of mistake it is and no more.
             raise ConfigError(
                 f"{self.vendor}: a setting cannot be sent in a request header.", mend="Check the key and the base_url."
             ) from None
         except httpx.ConnectTimeout:
-            self._fail(f"no connection within {self.timeouts.connect_s:g} s")
+            raise _FailedError(f"no connection within {self.timeouts.connect_s:g} s") from None
         except httpx.TimeoutException:
-            self._fail(f"silent for {self.timeouts.read_s:g} s")
+            raise _FailedError(f"silent for {self.timeouts.read_s:g} s") from None
         except httpx.RequestError as error:
-            self._fail(f"the connection failed ({self._redacted(str(error)) or type(error).__name__})")
-        finally:
-            _unlogged.local.ours = False
+            told = self._redaction.short(str(error)) or type(error).__name__
+            raise _FailedError(f"the connection failed ({told})") from None
 
     def _body(self, response: httpx.Response, ends_s: float) -> bytes:
         """Read an answer, as long as it is neither too large nor too slow."""
@@ -371,11 +321,11 @@ class HttpClient:
             size += len(part)
             if size > self.max_bytes:
                 raise DataError(
-                    f"{self.vendor} answered with more than {self.max_bytes:,} bytes, which is more than is read at once.",
-                    mend="Ask for fewer days.",
+                    f"{self.vendor} answered with more than {self.max_bytes:,} bytes, the most that is read at once.",
+                    mend="Ask for less at once, for example for fewer days.",
                 )
             if self.clock.monotonic() > ends_s:
-                self._fail(f"not done after {self.timeouts.attempt_s:g} s, {size:,} bytes into its answer")
+                raise _FailedError(f"not done in {self.timeouts.attempt_s:g} s, {size:,} bytes into its answer")
         return b"".join(parts)
 
     def _onward(self, call: _Call, url: httpx.URL, status: int, location: str) -> httpx.URL:
@@ -385,104 +335,51 @@ class HttpClient:
         try:
             target = url.join(location)
         except httpx.InvalidURL:
-            target = httpx.URL("http://nowhere.invalid")
+            target = httpx.URL()
         same = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
         if same and (call.method == "GET" or status in (307, 308)):
             return target
         raise ConfigError(
-            f"{self.vendor} redirects {call.title} to {self._redacted(target.host) or 'another address'}, "
+            f"{self.vendor} redirects {call.title} to {self._redaction.short(target.host) or 'no address'}, "
             "which is not followed.",
             mend="Check its base_url.",
         )
 
     def _refused(self, call: _Call, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
         """Raise what an answer other than 2xx means."""
-        said = self._quoted(body)
+        told = self._redaction.short(complaint(body))
+        said = f"{status} ({told})" if told else str(status)
         if status in _PASSING or status >= 500:
-            self._fail(f"it answered {status}{said}", self._retry_after(headers), crowded=status == 429)
+            retry_s = retry_after_s(headers, self.clock.now())
+            raise _FailedError(f"it answered {said}", retry_s, crowded=status == 429)
         if status in (401, 403):
-            names = ", ".join(
-                value.reference.removeprefix("env:")
-                for value in (*self.headers.values(), *self.params.values())
-                if isinstance(value, Secret)
-            )
+            given = (*self.headers.values(), *self.params.values())
+            names = [value.reference.removeprefix("env:") for value in given if isinstance(value, Secret)]
             raise ConfigError(
-                f"{self.vendor} refused the key with {status}{said} for {call.title}.",
-                mend=f"Put a key that may read this into {names or 'the settings'}.",
+                f"{self.vendor} refused the key for {call.title} with {said}.",
+                mend=f"Put a key that may read this into {' or '.join(names) or 'the settings'}.",
             )
-        message = f"{self.vendor} refused {call.title} with {status}{said}."
+        message = f"{self.vendor} refused {call.title} with {said}."
         if status in (413, 422):
-            raise DataError(message, mend="Nothing was taken from it; look at what was asked.")
+            raise DataError(message, mend="Nothing was taken; look at what was asked.")
         mend = "Check its base_url." if status in (404, 405, 410) else "Check the settings this request is made of."
         raise ConfigError(message, mend=mend)
 
-    def _document(self, status: int, body: bytes) -> Any:
-        """Read JSON; what is none was cut short or comes from something in between, so it is asked again."""
+    def _base(self) -> httpx.URL:
+        """Return the base address; raises ConfigError for what is none."""
+        import httpx
+
         try:
-            return json.loads(body, parse_float=Decimal, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-            if start.startswith((b"<!doctype html", b"<html", b"<!--")):
-                self._fail(f"it answered {status} with an HTML page instead of JSON")
-            what = f"{len(body):,} bytes that are not JSON, or not all of it" if body else "nothing"
-            self._fail(f"it answered {status} with {what}")
-
-    def _retry_after(self, headers: Mapping[str, str]) -> float | None:
-        """Return the seconds a Retry-After header asks for; None when it says nothing that can be read."""
-        text = headers.get("retry-after", "").strip()
-        if _SECONDS.fullmatch(text):
-            return float(text)
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError, OverflowError):
-            return None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - self.clock.now()).total_seconds())
-
-    def _fail(self, cause: str, retry_after_s: float | None = None, *, crowded: bool = False) -> NoReturn:
-        raise _FailedError(_Failure(cause, retry_after_s, crowded)) from None
-
-    def _known(self, value: str | Secret) -> str:
-        """Return a header's or parameter's text, and remember it if it is a secret."""
-        if isinstance(value, str):
-            return value
-        text = value.reveal()
-        if not _SENDABLE.fullmatch(text):
-            raise ConfigError(
-                f"{self.vendor}: the value of {value.reference.removeprefix('env:')} is empty or holds blanks, line "
-                "breaks or characters that no key has.",
-                mend="Copy the key again, without anything around it.",
-            )
-        if text not in self._secrets:
-            self._secrets = (*self._secrets, text)
-        return text
-
-    def _redacted(self, text: str) -> str:
-        """Return a text in one line, short, and without the secrets an upstream may have echoed."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            for spelling in (secret, quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(spelling, "***")
-        line = " ".join(text.split())
-        return line if len(line) <= _QUOTED else f"{line[: _QUOTED - 1]}…"
-
-    def _quoted(self, body: bytes) -> str:
-        """Return what an error answer says, in brackets; nothing for a page or an empty body."""
-        text = body[: 1 << 16].decode("utf-8", "replace").strip()
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            named: dict[str, Any] = found
-            told = next((named[name] for name in ("error", "message", "Error", "detail") if name in named), None)
-            text = told if isinstance(told, str) else text
-        line = "" if text.startswith("<") else self._redacted(text)
-        return f" ({line})" if line else ""
+            url = httpx.URL(self.base_url)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme in ("http", "https") and url.host and not url.query:
+            return url
+        raise ConfigError(
+            f"{self.vendor}: the base_url {self._redaction.short(self.base_url)!r} is no address.",
+            mend="Write it as https://host or https://host/path.",
+        )
 
 
 def _canonical(value: Json) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

@@ -46,8 +46,19 @@ class Outcome:
     deliveries: tuple[Delivery, ...] = ()
 
 
-def run_job(room: Room, name: str, progress: OnProgress = ignore_progress) -> list[Outcome]:
+def run_job(
+    room: Room,
+    name: str,
+    progress: OnProgress = ignore_progress,
+    done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
     """Run a job's steps in order; the first that fails for good ends the job and is raised.
+
+    Args:
+        room: The workspace's room.
+        name: The job.
+        progress: Hears of each step's progress.
+        done: Hears of each step that succeeded, before the next begins.
 
     Raises:
         ConfigError: There is no such job.
@@ -58,7 +69,12 @@ def run_job(room: Room, name: str, progress: OnProgress = ignore_progress) -> li
         known = room.workspace.jobs
         mend = nearest(name, known) or f"Known: {', '.join(known) or 'none'}."
         raise ConfigError(f"There is no job {name!r}.", mend=mend)
-    return [_attempt(room, job, call, progress) for call in job.steps]
+    outcomes: list[Outcome] = []
+    for call in job.steps:
+        outcomes.append(_attempt(room, job, call, progress))
+        if done is not None:
+            done(outcomes[-1])
+    return outcomes
 
 
 def _attempt(room: Room, job: Job, call: StepCall, progress: OnProgress) -> Outcome:
@@ -89,10 +105,17 @@ def run_step(room: Room, call: StepCall | str, *, job: str = "", progress: OnPro
     try:
         outcome = _VERBS[step.verb](room, step, beat)
     except BaseException as problem:
-        sentence = str(problem) if isinstance(problem, SignalRoomError) else f"{type(problem).__name__}: {problem}"
-        room.ledger.runs.finish(run, "error", error=sentence)
+        room.ledger.runs.finish(run, "error", error=_sentence(problem))
         raise
     return replace(outcome, run=room.ledger.runs.finish(run, "success", _result(outcome)))
+
+
+def _sentence(problem: BaseException) -> str:
+    if isinstance(problem, SignalRoomError):
+        return str(problem)
+    if isinstance(problem, KeyboardInterrupt):
+        return "It was interrupted."
+    return f"{type(problem).__name__}: {problem}"
 
 
 def due_at(room: Room, day: date) -> datetime:
@@ -114,7 +137,7 @@ def window_of(room: Room, source: str, text: str) -> Window | None:
     if not text:
         return None
     reader: Any = room.source(source)
-    zone = getattr(reader, "timezone", "") or room.workspace.timezone
+    zone = getattr(reader, "zone", "") or getattr(reader, "timezone", "") or room.workspace.timezone
     return parse_window(text, local_today(room.clock, zone), lookback_days=getattr(reader, "lookback_days", None))
 
 
@@ -159,7 +182,8 @@ def _build(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
 def _report(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
     day = report_day(room, str(call.options.get("date", "")))
     progress(Progress(f"delivering {call.target} for {day}"))
-    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due_at(room, day))))
+    channels = [str(call.options["channel"])] if "channel" in call.options else []
+    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due_at(room, day), channels)))
 
 
 def _job(room: Room, call: StepCall, progress: OnProgress) -> Outcome:

@@ -133,15 +133,15 @@ def said(words: str) -> SignalRoomError | None:
     """Return a RetryableError when a database's words tell of something that passes, else None."""
     if _PASSING.search(words) is None:
         return None
-    return RetryableError(f"The warehouse could not serve the build: {words}")
+    return RetryableError(_sentence(f"The warehouse could not serve the build: {words}"))
 
 
 def _model_failed(model: ModelResult) -> SignalRoomError:
-    passing = said(model.message)
-    if passing is not None:
-        return RetryableError(f"Model {model.name} ({model.file}) was not built: {model.message}")
+    sentence = _sentence(f"Model {model.name} ({model.file}) failed: {model.message}")
+    if said(model.message) is not None:
+        return RetryableError(sentence)
     return DataError(
-        f"Model {model.name} ({model.file}) failed: {model.message}",
+        sentence,
         mend="Mend the model, or the data it reads, and build again; its table is as it was.",
     )
 
@@ -149,7 +149,8 @@ def _model_failed(model: ModelResult) -> SignalRoomError:
 def _test_failed(test: TestResult) -> SignalRoomError:
     if test.status == "error":
         return said(test.message) or DataError(
-            f"Test {test.name} ({test.file}) could not run: {test.message}", mend="Mend its SQL and build again."
+            _sentence(f"Test {test.name} ({test.file}) could not run: {test.message}"),
+            mend="Mend its SQL and build again.",
         )
     return DataError(
         f"Test {test.name} ({test.file}) found {_rows(test.failures)} it does not allow.",
@@ -169,6 +170,10 @@ def _words(message: str) -> str:
         kept.append(text)
     words = re.sub(r"\s+", " ", " ".join(kept))
     return words if len(words) <= _LONGEST_WORDS else f"{words[: _LONGEST_WORDS - 1]}…"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def one_line(message: str) -> str:

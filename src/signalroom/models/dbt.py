@@ -227,10 +227,10 @@ def _refused(error: BaseException, hide: Callable[[str], str]) -> SignalRoomErro
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
     words = hide(one_line(str(error)))
-    if "different configuration" in words:
+    if "different configuration" in words or "Unique file handle conflict" in words:
         return ConfigError(
             f"dbt cannot share the open DuckDB file: {words}",
-            mend="Take `config_options` out of the warehouse's dbt profile; settings are given by SET.",
+            mend="Open the file by its path and with no config, in the profile too; settings are given by SET.",
         )
     if "Could not set lock" in words:
         return RetryableError(

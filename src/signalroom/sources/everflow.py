@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from signalroom.clients.http import HttpClient, Timeouts
+from signalroom.clients.http import ATTEMPTS, HttpClient, Timeouts
 from signalroom.clients.rate import RateLimit
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, SignalRoomError, nearest
@@ -126,7 +126,7 @@ class Everflow:
         try:
             with self._client(attempts=2) as client:
                 timezone_id(client, self.zone)
-                known = names_of(client, "advertisers")
+                known = names_of(client, "advertisers") if self.advertisers else {}
         except SignalRoomError as error:
             return [str(error)]
         for advertiser_id in self.advertisers:
@@ -135,17 +135,16 @@ class Everflow:
                 problems.append(f"Everflow has no advertiser {advertiser_id}: use some of {has}.")
         return problems
 
-    def _client(self, attempts: int = 0) -> HttpClient:
-        client = HttpClient(
+    def _client(self, attempts: int = ATTEMPTS) -> HttpClient:
+        return HttpClient(
             vendor="Everflow",
             base_url=self.base_url.rstrip("/").removesuffix("/v1"),
             headers={"X-Eflow-API-Key": self.api_key},
             rate=self._rate,
             clock=self.clock,
             timeouts=Timeouts(read_s=self.timeout_s),
+            attempts=attempts,
         )
-        client.attempts = attempts or client.attempts
-        return client
 
     def _slices(self, report: Report, window: Window, advertiser_id: int | None) -> Iterator[Batch]:
         """Yield one advertiser's tables: as many days at once as the vendor gives whole."""

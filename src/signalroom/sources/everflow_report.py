@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from math import isqrt
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from signalroom.clients.http import Answer, HttpClient
@@ -25,8 +25,8 @@ _COUNTS, _MONEY = ("total_click", "cv", "total_cv"), ("revenue", "payout")
 _PAGE_SIZE, _MAX_PAGES = 500, 1_000
 _GROUP = 500
 _MAX_TABLES = 1_000
-_LATER = "Nothing of these days was taken; ask again later."
-_CHANGED = "Nothing of these days was taken; its reports have changed, or base_url is another service's."
+_LATER = "Nothing of it was taken; ask again later."
+_CHANGED = "Nothing was taken; its reports have changed, or base_url is another service's."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """The whole tables of a part, asked for after ``observed_at`` and held against the summary."""
+    """The whole tables of a part, asked for after ``observed_at``, and the summary asked for after them."""
 
     part: Part
     observed_at: datetime
     pages: tuple[Page, ...]
+    summary: Mapping[str, Decimal]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,22 +96,19 @@ class Report:
             RetryableError: It does not add up the second time either.
             DataError: One affiliate's day is still cut short.
         """
-        before: Mapping[str, Decimal] | None = None
-        for last in (False, True):
-            observed_at = self.clock.now()
-            pages = self._whole(part)
-            if pages is None:
-                return None
-            after = self._summary(part)
-            off = _off(pages, before or after, after)
-            if not off:
-                return Pull(part, observed_at, tuple(pages))
-            if last:
-                raise RetryableError(
-                    f"Everflow's rows of {part.title} do not add up to its summary: {off}.", mend=_LATER
-                )
-            before = after
-        return None
+        first = self._observe(part)
+        if first is None or not _off(first.pages, first.summary, first.summary):
+            return first
+        again = self._observe(part)
+        off = again and _off(again.pages, first.summary, again.summary)
+        if off:
+            raise RetryableError(f"Everflow's rows of {part.title} do not add up to its summary: {off}.", mend=_LATER)
+        return again
+
+    def _observe(self, part: Part) -> Pull | None:
+        observed_at = self.clock.now()
+        pages = self._whole(part)
+        return None if pages is None else Pull(part, observed_at, tuple(pages), self._summary(part))
 
     def _whole(self, part: Part) -> list[Page] | None:
         page = self._table(part, ())
@@ -125,7 +123,7 @@ class Report:
         pages: list[Page] = []
         for _ in range(_MAX_TABLES):
             if not groups:
-                return pages
+                return [page for page in pages if page.rows] or pages[:1]
             group = groups.pop()
             page = self._table(part, group)
             if page is not None:
@@ -139,7 +137,7 @@ class Report:
                 half = len(group) // 2
                 groups += [group[half:], group[:half]]
         raise DataError(
-            f"Everflow cuts the table of {part.title} short, and {_MAX_TABLES:,} requests by affiliate were not enough.",
+            f"Everflow cuts the table of {part.title} short, and {_MAX_TABLES:,} requests by affiliate did not do.",
             mend="Nothing of this day was taken; ask the vendor for its export of that day.",
         )
 
@@ -149,12 +147,12 @@ class Report:
         body["columns"] = [{"column": name} for name in COLUMNS]
         answer = self.client.post(_TABLE, json=body)
         document: Any = answer.document
-        table = document.get("table") if isinstance(document, dict) else None
-        if not isinstance(table, list):
+        table = document.get("table", ...) if isinstance(document, dict) else ...
+        if table is not None and not isinstance(table, list):
             raise RetryableError(f"Everflow answered without a table for {part.title}.", mend=_LATER)
         if document.get("incomplete_results"):
             return None
-        rows = cast("list[Any]", table)
+        rows = cast("list[Any]", table or [])  # null is how some servers write an empty list
         if rows:
             self._never_twice(answer, part)
         return Page(answer, len(rows), self._sums(rows, part, frozenset(affiliates)))
@@ -261,38 +259,39 @@ def names_of(client: HttpClient, kind: str) -> dict[str, str]:
     Raises:
         RetryableError: The pages repeat, or hold fewer than the vendor says there are.
     """
-    field_name = f"network_{kind.removesuffix('s')}_id"
+    id_field = f"network_{kind.removesuffix('s')}_id"
     names: dict[str, str] = {}
     for number in range(1, _MAX_PAGES + 1):
-        document: Any = client.get(
-            f"/v1/networks/{kind}", params={"page": str(number), "page_size": str(_PAGE_SIZE)}
-        ).document
-        rows = document.get(kind) if isinstance(document, dict) else None
-        if not isinstance(rows, list):
-            raise RetryableError(f"Everflow answered without its {kind}.", mend="Ask again later.")
+        params = {"page": str(number), "page_size": str(_PAGE_SIZE)}
+        document: Any = client.get(f"/v1/networks/{kind}", params=params).document
         before = len(names)
-        for row in cast("list[Any]", rows):
-            names[str(row[field_name])] = str(row.get("name", ""))
-        if len(rows) < _PAGE_SIZE:
+        try:
+            rows: list[dict[str, Any]] = document[kind]
+            names.update((str(row[id_field]), str(row.get("name"))) for row in rows)
+            total = int(document["paging"]["total_count"])
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise DataError(f"Everflow answered with {kind} in a form that is not its own.", mend=_CHANGED) from None
+        if len(names) >= total:
             return names
         if len(names) == before:
             raise RetryableError(
-                f"Everflow answered page {number} of its {kind} with rows it gave before.", mend=_LATER
+                f"Everflow gave {len(names)} of {total} {kind}, and page {number} brought no other.", mend=_LATER
             )
     raise DataError(f"Everflow has more than {_MAX_PAGES} pages of {kind}.", mend="Name the advertisers to read.")
 
 
 def _row(row: Any, part: Part) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Return a row's ids, in the order of the columns asked for, and its measures."""
-    found: dict[str, Any] = row if isinstance(row, dict) else {}
-    columns: Any = found.get("columns")
-    reporting: Any = found.get("reporting")
     try:
-        if tuple(column["column_type"] for column in columns) == COLUMNS and isinstance(reporting, dict):
-            return tuple(str(column["id"]) for column in columns), cast("dict[str, Any]", reporting)
+        columns: list[dict[str, Any]] = row["columns"]
+        kinds = tuple(column["column_type"] for column in columns)
+        ids = tuple(str(column["id"]) for column in columns)
+        reporting: Any = row["reporting"]
     except (TypeError, KeyError):
-        pass
-    _changed(part, f"a row whose columns are not {', '.join(COLUMNS)} in that order")
+        kinds, ids, reporting = (), (), None
+    if kinds != COLUMNS or not isinstance(reporting, dict):
+        raise _changed(part, f"a row whose columns are not {', '.join(COLUMNS)} in that order")
+    return ids, cast("dict[str, Any]", reporting)
 
 
 def _number(found: Mapping[str, Any], name: str, part: Part) -> Decimal:
@@ -305,11 +304,11 @@ def _number(found: Mapping[str, Any], name: str, part: Part) -> Decimal:
             number = Decimal("NaN")
         if number.is_finite():
             return number
-    _changed(part, f"no number for {name!r}")
+    raise _changed(part, f"no number for {name!r}")
 
 
-def _changed(part: Part, what: str) -> NoReturn:
-    raise DataError(f"Everflow answered for {part.title} with {what}.", mend=_CHANGED)
+def _changed(part: Part, what: str) -> DataError:
+    return DataError(f"Everflow answered for {part.title} with {what}.", mend=_CHANGED)
 
 
 def _off(pages: Sequence[Page], before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> str:

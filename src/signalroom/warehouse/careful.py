@@ -1,14 +1,14 @@
-"""Irregular csv parts, read record by record into Arrow: exact where DuckDB's reader forgives or gives up."""
+"""Irregular csv and JSON Lines parts, read record by record into Arrow: exact where DuckDB's reader gives up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from signalroom.errors import DataError
-from signalroom.records import Record, careful
-from signalroom.warehouse.textual import StagedPart
+from signalroom.records import Record, careful, careful_lines
+from signalroom.warehouse.parts import StagedPart
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,10 +20,14 @@ _READ_BYTES = 1 << 20
 def careful_tables(staged: StagedPart) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield (records, problems) of one part, a bounded number at a time.
 
-    ``records`` has ``_part``, ``_row`` and a text column ``fN`` for each field of the header; ``problems`` has
-    ``_part``, ``_row``, ``problem`` (a sentence) and ``raw`` (the record's text).
+    ``records`` has ``_part``, ``_row`` and a text column ``fN`` for each field of the header (``doc`` for JSON Lines);
+    ``problems`` has ``_part``, ``_row``, ``problem`` (a sentence) and ``raw`` (the record's text).
     """
-    records = careful(_chunks(staged), encoding=staged.part.encoding, delimiter=staged.part.delimiter)
+    part = staged.part
+    if part.format == "jsonl":
+        records = careful_lines(_chunks(staged), encoding=part.encoding)
+    else:
+        records = careful(_chunks(staged), encoding=part.encoding, delimiter=part.delimiter)
     while taken := list(islice(records, _RECORDS_AT_ONCE)):
         yield _records(staged, taken), _problems(staged, taken)
 
@@ -36,10 +40,10 @@ def _records(staged: StagedPart, taken: list[Record]) -> pa.Table:
         "_part": pa.array([staged.number] * len(good), pa.int32()),
         "_row": pa.array([record.row for record in good], pa.int64()),
     }
-    fields = list(zip(*(record.fields or () for record in good), strict=True))
-    for number in range(len(staged.part.header)):
-        values = list(fields[number]) if fields else []
-        columns[f"f{number}"] = pa.array(values, pa.string())
+    names = ["doc"] if staged.part.format == "jsonl" else [f"f{number}" for number in range(len(staged.part.header))]
+    fields = list(zip(*(record.fields or () for record in good), strict=True)) if good else [() for _ in names]
+    for name, values in zip(names, fields, strict=True):
+        columns[name] = pa.array(list(values), pa.string())
     return pa.table(columns)
 
 
@@ -64,22 +68,29 @@ def _storable(raw: str) -> str:
 
 def _chunks(staged: StagedPart) -> Iterator[bytes]:
     """Yield the part's bytes, decompressed."""
+    import zlib
+
+    import zstandard
+
+    try:
+        with _opened(staged) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                yield chunk
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as problem:
+        raise DataError(
+            f"{staged.path.name} of load {staged.load.load_id} cannot be decompressed: {problem}.",
+            mend="Run `signalroom replay` after restoring the lake's file from a copy.",
+        ) from problem
+
+
+def _opened(staged: StagedPart) -> IO[bytes]:
     import gzip
 
     import zstandard
 
     if staged.part.compression == "gzip":
-        opened = gzip.open(staged.path, "rb")
-    elif staged.part.compression == "zstd":
-        opened = zstandard.open(staged.path, "rb")
-    else:
-        opened = staged.path.open("rb")
-    try:
-        with opened as stream:
-            while chunk := stream.read(_READ_BYTES):
-                yield chunk
-    except (EOFError, OSError, zstandard.ZstdError) as problem:
-        raise DataError(
-            f"{staged.path.name} of load {staged.load.load_id} cannot be decompressed: {problem}.",
-            mend="Run `signalroom replay` after restoring the lake's file from a copy.",
-        ) from problem
+        return gzip.open(staged.path, "rb")
+    if staged.part.compression == "zstd":
+        frames: Any = zstandard.ZstdDecompressor()
+        return frames.stream_reader(staged.path.open("rb"), read_across_frames=True)
+    return staged.path.open("rb")

@@ -105,7 +105,6 @@ class DuckDBWarehouse:
             "memory_limit": f"'{self.memory_mb}MB'",
             "temp_directory": literal(str(self.file) + ".tmp"),
             "wal_autocheckpoint": "'256MB'",
-            "enable_progress_bar": "false",
         }
         if self.threads:
             settings["threads"] = str(self.threads)

@@ -15,13 +15,16 @@ from signalroom.failpoints import failpoint
 from signalroom.stream import Column, Table
 from signalroom.warehouse.careful import careful_tables
 from signalroom.warehouse.casts import Cast, cast, duckdb_type
+from signalroom.warehouse.parts import Group, StagedPart
 from signalroom.warehouse.quoting import ident, literal
-from signalroom.warehouse.textual import Group, StagedPart, bindings, control_of, relation, text_of
+from signalroom.warehouse.textual import bindings, control_of, relation, text_of, unreadable
 
 if TYPE_CHECKING:
     import duckdb
 
 _BATCH_REASON = "signalroom_reasons"
+_NO_OBJECT = "the line is not a JSON object"
+_DOUBLED = "a key stands twice in the object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Stage:
 
     def drop(self) -> None:
         """Drop the stage's tables."""
-        for suffix in ("", "_parts", "_rejects"):
+        for suffix in ("", "_parts", "_rejects", "_lose"):
             self.connection.execute(f"DROP TABLE IF EXISTS temp.{ident(self.name + suffix)}")
 
 
@@ -68,7 +71,7 @@ def stage(
     """Read ``groups`` into a typed stage called ``name``; every record ends in the stage or in its rejects.
 
     Raises:
-        DataError: When a part holds another number of records than the lake counted in it.
+        DataError: When a part cannot be read, or holds another number of records than the lake counted in it.
     """
     staged = Stage(connection, name, table, columns, tuple(parts))
     staged.drop()
@@ -82,11 +85,11 @@ def stage(
         _read(staged, group)
         failpoint("warehouse.stage.group")
     for group in groups:
-        if group.kind == "csv":
+        if group.kind in ("csv", "jsonl") and not group.careful:
             _reread_carefully(staged, group)
     _rank_parts(staged)
     for group in groups:
-        if group.kind != "careful":
+        if not group.careful:
             _explain_misfits(staged, group)
     _assert_counts(staged)
     return staged
@@ -94,11 +97,33 @@ def stage(
 
 def _read(staged: Stage, group: Group) -> None:
     """Read one group with the casts in the same statement: the raw text is never stored."""
-    if group.kind == "careful":
+    import duckdb
+
+    _refuse_controls(staged, group)
+    if group.careful:
         for part in group.parts:
             _read_carefully(staged, group, part)
         return
-    staged.connection.execute(_insertion(staged, group))
+    try:
+        staged.connection.execute(_insertion(staged, group))
+    except duckdb.Error as problem:
+        if group.kind not in ("csv", "jsonl"):
+            raise unreadable(group, problem) from problem
+        # nothing was inserted: the parts are read again, record by record
+
+
+def _refuse_controls(staged: Stage, group: Group) -> None:
+    """Stop before a change that no merge applies yet: a wrong table would be worse than none."""
+    if "_op" not in group.fields and "_unset" not in group.fields:
+        return
+    op = control_of("_op", group)
+    unset = f"f{group.fields.index('_unset')}" if "_unset" in group.fields and group.kind == "parquet" else "NULL"
+    known = f"{op} NOT IN ('upsert', 'delete') OR (len({unset}) > 0)" if unset != "NULL" else f"{op} NOT IN ('upsert', 'delete')"
+    if staged.count(f"SELECT count(*) FROM ({relation(group, ())}) WHERE {known}"):
+        raise DataError(
+            f"{staged.name} brings truncates or rows with values unset, which no merge applies yet.",
+            mend="Nothing was loaded; leave the table out of the stream, or take a new snapshot of it.",
+        )
 
 
 def _insertion(staged: Stage, group: Group) -> str:

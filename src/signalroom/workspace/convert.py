@@ -95,6 +95,11 @@ def type_hints(shape: type) -> dict[str, Any]:
         ) from None
 
 
+def key_of(item: dataclasses.Field[Any]) -> str:
+    """Return a setting's name in the file: a field gives way to a method of its role (``streams_`` is ``streams``)."""
+    return item.name.removesuffix("_")
+
+
 def is_setting(item: dataclasses.Field[Any]) -> bool:
     """Return True for a field that the workspace file may set."""
     return item.init and not item.metadata.get("injected") and not item.name.startswith("_")
@@ -140,7 +145,7 @@ class _Conversion:
         except ConfigError as error:
             self.problems.append(error)
             return _BAD
-        fields = {item.name: item for item in dataclasses.fields(shape)}
+        fields = {key_of(item): item for item in dataclasses.fields(shape)}
         settable = {name: item for name, item in fields.items() if is_setting(item)}
         before = len(self.problems)
         for name in table:
@@ -149,7 +154,7 @@ class _Conversion:
         values: dict[str, Any] = {}
         for name, item in fields.items():
             if name in settable and name in table:
-                values[name] = self.value(hints[name], table[name], f"{path}.{name}", context)
+                values[item.name] = self.value(hints[item.name], table[name], f"{path}.{name}", context)
             elif item.metadata.get("injected"):
                 self._inject(item, values, path, context)
             elif name in settable:
@@ -192,8 +197,8 @@ class _Conversion:
     def _default(self, item: dataclasses.Field[Any], values: dict[str, Any], path: str, context: Context) -> None:
         if _is_required(item):
             example = str(item.metadata.get("example", "")) or "..."
-            line = example if "=" in example else f"{item.name} = {example}"
-            self._bad(f"{path}: the setting {item.name!r} is missing.", f"Write {line} under [{path}].")
+            line = example if "=" in example else f"{key_of(item)} = {example}"
+            self._bad(f"{path}: the setting {key_of(item)!r} is missing.", f"Write {line} under [{path}].")
         elif isinstance(item.default, Secret) and item.default.value is None:
             # A plugin may name the variable that deployments use; it is resolved like one from the file.
             value = context.environ.get(item.default.reference.removeprefix("env:")) or None

@@ -35,9 +35,9 @@ class _Grammar:
 
 _VERBS: Mapping[str, _Grammar] = {
     "sync": _Grammar("SOURCE or SOURCE.STREAM", required=True, options=("window",)),
-    "build": _Grammar(),
+    "build": _Grammar(options=("select",), flags=("full-refresh",)),
     "refresh": _Grammar("VIEW or AGENCY"),
-    "report": _Grammar("REPORT", required=True, options=("date",), flags=("send",)),
+    "report": _Grammar("REPORT", required=True, options=("date", "channel"), flags=("send",)),
     "run": _Grammar("JOB", required=True),
     "replay": _Grammar(options=("source", "from", "to"), flags=("no-deliveries",)),
 }
@@ -141,6 +141,8 @@ def read_job(settings: JobSettings, timezone: str, names: Names, problems: list[
             noun = {"sync": "source", "report": "report", "run": "job"}[step.verb]
             target = step.target.partition(".")[0] if step.verb == "sync" else step.target
             known_name(noun, target, known, f"{path}.steps[{index}]", problems)
+        if isinstance(channel := step.options.get("channel"), str):
+            known_name("channel", channel, names.channels, f"{path}.steps[{index}]", problems)
         if step.verb == "replay" and isinstance(source := step.options.get("source", ""), str) and source:
             known_name("source", source.partition(".")[0], names.sources, f"{path}.steps[{index}]", problems)
     for index, name in enumerate(settings.after):
@@ -187,8 +189,8 @@ def parse_step(text: str, *, path: str = "") -> StepCall:
     """Return the step that ``text`` asks for.
 
     Args:
-        text: ``sync SOURCE[.STREAM] [--window W]``, ``build``, ``refresh [VIEW|AGENCY]``,
-            ``report NAME [--date D] [--send]``, ``run JOB`` or
+        text: ``sync SOURCE[.STREAM] [--window W]``, ``build [--select M] [--full-refresh]``, ``refresh [VIEW|AGENCY]``,
+            ``report NAME [--date D] [--channel C] [--send]``, ``run JOB`` or
             ``replay [--source S] [--from A] [--to B] [--no-deliveries]``.
         path: Where it is written; it opens every message.
 

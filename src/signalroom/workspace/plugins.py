@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
 from signalroom.errors import ConfigError, nearest
-from signalroom.workspace.convert import is_setting, type_hints, type_name
+from signalroom.workspace.convert import is_setting, key_of, type_hints, type_name
 from signalroom.workspace.settings import Secret
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _describe(shape: type, prefix: str) -> Iterator[SettingDoc]:
         hint = hints[item.name]
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         yield SettingDoc(
-            name=prefix + item.name,
+            name=prefix + key_of(item),
             type=type_name(hint),
             unit=str(item.metadata.get("unit", "")),
             default="" if required else _default(item),
@@ -236,7 +236,7 @@ def _describe(shape: type, prefix: str) -> Iterator[SettingDoc]:
         )
         nested, step = _nested(hint)
         if nested is not None and nested is not shape:
-            yield from _describe(nested, f"{prefix}{item.name}.{step}")
+            yield from _describe(nested, f"{prefix}{key_of(item)}.{step}")
 
 
 def _nested(hint: Any) -> tuple[type | None, str]:

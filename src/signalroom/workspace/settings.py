@@ -49,7 +49,7 @@ class Secret:
     value: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def reveal(self) -> str:
-        """Return the value, which no log shows from here on; raises ConfigError naming the variable when it is not set."""
+        """Return the value, which no log shows from here on; raises ConfigError when its variable is not set."""
         if self.value is None:
             variable = self.reference.removeprefix("env:")
             raise ConfigError(

@@ -1,18 +1,12 @@
 -- Queries to start from. Each runs as it is on DuckDB and Postgres, against what `signalroom build` made;
 -- "the newest day" is the newest one with numbers, so that nothing has to be filled in.
 
--- name: cost_and_cpa_by_project
--- What did each project cost on the newest day, and per conversion?
-select
-  advertiser,
-  sum(conversions) as conversions,
-  sum(everflow_revenue) as revenue,
-  sum(cost) as cost,
-  round(cast(sum(cost) as decimal(38, 4)) / nullif(sum(conversions), 0), 2) as cpa
+-- name: cost_and_cpa_by_affiliate
+-- What did each affiliate bring on the newest day, what did it cost, and per conversion?
+select advertiser, affiliate_label, is_internal, conversions, everflow_revenue as revenue, cost, cpa
 from public.daily_performance
-where date = (select max(date) from public.daily_performance) and advertiser is not null
-group by advertiser
-order by advertiser;
+where date = (select max(date) from public.daily_performance)
+order by advertiser, conversions desc, affiliate_label;
 
 -- name: internal_against_external
 -- Paid media of our own against affiliates, by week.
@@ -103,7 +97,7 @@ select
   project,
   sum(orders) as orders,
   sum(approved) as approved,
-  round(100.0 * sum(approved) / nullif(sum(orders), 0), 1) as approved_percent,
+  cast(100.0 * sum(approved) / nullif(sum(orders), 0) as decimal(5, 1)) as approved_percent,
   sum(declined) as declined,
   sum(voided) as voided,
   sum(chargebacks) as chargebacks,

@@ -1,0 +1,116 @@
+"""`signalroom` itself: the list of commands, the global options, and what becomes of an error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from signalroom.cli.command import Entry, Group, global_options
+from signalroom.cli.exits import CONFIG, DATA, EPILOG, INTERRUPTED, OK, exit_code
+from signalroom.cli.session import Session
+from signalroom.errors import SignalRoomError
+from signalroom.telemetry import redact
+
+_START, _WORK, _LOOK = "Start", "Work", "Look"
+
+ENTRIES = {
+    "demo": Entry("signalroom.cli.demo", "Show the whole product on this machine, checked to the cent.", _START),
+    "init": Entry("signalroom.cli.init", "Make a workspace.", _START),
+    "check": Entry("signalroom.cli.check", "Name every problem of the workspace at once, each with its mend.", _START),
+    "sync": Entry("signalroom.cli.sync", "Bring what is new upstream into the lake and the warehouse.", _WORK),
+    "build": Entry("signalroom.cli.build", "Build the models and run their tests.", _WORK),
+    "report": Entry("signalroom.cli.report", "Show a report, or send it once.", _WORK),
+    "run": Entry("signalroom.cli.run", "Run a job's steps in order.", _WORK),
+    "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
+    "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
+    "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
+    "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
+    "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),
+}
+
+
+class App(Group):
+    """The root group: it turns every error into one sentence and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride] - it always exits
+        """Run a command and exit."""
+        session = extra.pop("obj", None) or Session()
+        extra.pop("standalone_mode", None)
+        try:
+            ended = super().main(args, prog_name or "signalroom", standalone_mode=False, obj=session, **extra)
+            code = ended if isinstance(ended, int) else OK
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = _leave_quietly()
+        except (click.Abort, KeyboardInterrupt):
+            _say("Interrupted.")
+            code = INTERRUPTED
+        except click.ClickException as problem:
+            _say(_with_mend(problem))
+            code = CONFIG
+        except SignalRoomError as problem:
+            _tell(problem, str(problem), session)
+            code = exit_code(problem)
+        except Exception as problem:  # noqa: BLE001 - the outermost border: a person reads a sentence, not a traceback
+            mend = "" if session.debug else " Run it again with --debug, and report what it prints."
+            _tell(problem, f"Something unexpected: {type(problem).__name__}: {problem}.{mend}", session)
+            code = DATA
+        sys.exit(code)
+
+
+def _with_mend(problem: click.ClickException) -> str:
+    """Return a usage error with where to look it up, unless it tells already."""
+    text = problem.format_message()
+    ctx = getattr(problem, "ctx", None)
+    if ctx is None or "?" in text or "`" in text:
+        return text
+    return f"{text} `{ctx.command_path} --help` shows how it is written."
+
+
+def _tell(problem: BaseException, sentence: str, session: Session) -> None:
+    if session.debug:
+        import traceback
+
+        click.echo(redact("".join(traceback.format_exception(problem))), err=True)
+    _say(sentence)
+
+
+def _say(sentence: str) -> None:
+    click.echo(click.style("Error: ", fg="red", bold=True) + redact(sentence), err=True)
+
+
+def _leave_quietly() -> int:
+    """Let the interpreter flush into nothing: the reader of our output has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DATA
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    del param
+    if value and not ctx.resilient_parsing:
+        from signalroom import __version__
+
+        click.echo(f"signalroom {__version__}")
+        ctx.exit()
+
+
+app = App(
+    name="signalroom",
+    help="From scattered sources to the right number in the channel at 07:00, with every number explainable.",
+    epilog=EPILOG,
+    entries=ENTRIES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    params=[
+        *global_options(),
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+        ),
+    ],
+)
+"""The command line, to be run by :func:`signalroom.cli.main` or by a test."""

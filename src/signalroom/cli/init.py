@@ -1,0 +1,27 @@
+"""`signalroom init`: a workspace from a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from signalroom.cli.command import command, json_option
+from signalroom.cli.output import count, print_json
+
+
+@command()
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=".")
+@click.option("--template", default="empty", show_default=True, help="What to start from: affiliates, or empty.")
+@json_option
+def init(folder: Path, template: str, as_json: bool) -> None:
+    """Make a workspace in DIR (the current folder when left out). Nothing is ever overwritten."""
+    from signalroom.workspace.init import init as copy_template
+
+    files = copy_template(template, folder)
+    if as_json:
+        print_json({"workspace": str(folder), "template": template, "files": [str(file) for file in files]})
+        return
+    click.echo(f"Wrote {count(len(files), 'file')} of the {template} template to {folder}.")
+    step = "" if folder == Path() else f"cd {folder}, "
+    click.echo(f"Next: {step}edit signalroom.toml, put secrets in .env, and run `signalroom check`.")

@@ -1,0 +1,102 @@
+"""What every command is given: where the workspace is, how much to say, and the room, opened and closed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from signalroom.clock import Clock
+    from signalroom.room import Room
+    from signalroom.run import OnProgress
+    from signalroom.workspace.workspace import Workspace
+
+DEMO_STATE: Final = ".signalroom/demo/world.json"
+"""Where a demo's workspace keeps which world it is about."""
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|WEBHOOK|_SID$|DSN", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Session:
+    """The global options of one call.
+
+    Attributes:
+        workspace: A folder at or below the workspace; the current one when None.
+        debug: Show tracebacks.
+        log_level: From which level on log lines are shown; empty for warnings in plain words.
+        log_json: Log lines as JSON objects.
+    """
+
+    workspace: Path | None = None
+    debug: bool = False
+    log_level: str = ""
+    log_json: bool = False
+
+    @property
+    def root(self) -> Path:
+        """The workspace's folder; raises ConfigError where there is none."""
+        from signalroom.workspace.workspace import Workspace
+
+        return Workspace.find(self.workspace)
+
+    @contextmanager
+    def room(self) -> Generator[Room]:
+        """Open the workspace's room and close it afterwards."""
+        from signalroom.room import Room
+        from signalroom.workspace.workspace import Workspace
+
+        self.start_logging()
+        workspace = Workspace.load(self.root)
+        conceal_secrets(workspace)
+        with Room(workspace, clock_of(workspace.root)) as room:
+            yield room
+
+    def start_logging(self) -> None:
+        """Let log lines out as the options ask."""
+        from signalroom import telemetry
+
+        if self.log_level or self.log_json:
+            telemetry.configure(self.log_level or "info", json=self.log_json)
+        else:
+            telemetry.configure_plainly()
+
+    def progress(self, *, as_json: bool = False) -> AbstractContextManager[OnProgress]:
+        """Return what shows a long step's progress: a display on a terminal, now and then a line elsewhere."""
+        from signalroom.cli import progress
+
+        if sys.stderr.isatty():
+            return progress.display()
+        return progress.lines(logged=bool(self.log_level)) if self.log_level or not as_json else progress.nothing()
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def conceal_secrets(workspace: Workspace) -> None:
+    """Keep the values of the environment that look like secrets out of everything printed, opened or not."""
+    from signalroom.telemetry import conceal
+    from signalroom.workspace.environment import looks_secret
+
+    for reference in workspace.references():
+        value = workspace.environ.get(reference.variable, "")
+        if _SECRET_NAME.search(reference.variable) or looks_secret(value):
+            conceal(value)
+
+
+def clock_of(root: Path) -> Clock:
+    """Return the clock of a workspace: the machine's, but in a demo's workspace that of its world."""
+    from signalroom.clock import SystemClock
+
+    if not (root / DEMO_STATE).is_file():
+        return SystemClock()
+    from signalroom.cli.demo_world import DemoState
+
+    return DemoState.read(root).clock()
