@@ -1,7 +1,11 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and what holds in every test: nothing leaves the machine."""
 
+import ipaddress
+import os
 import sys
 from pathlib import Path
+
+from hypothesis import HealthCheck, settings
 
 # Tests are imported by path (importlib mode): what they share is found here.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -9,3 +13,45 @@ sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import postgres, postgres_server
 
 __all__ = ["postgres", "postgres_server"]
+
+# `quick` is for every change; `HYPOTHESIS_PROFILE=full make test` looks for what is rare. On CI the examples are the
+# same each time, so that a red build is about the change.
+settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True, derandomize="CI" in os.environ)
+settings.register_profile(
+    "full",
+    max_examples=2_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+class LeftTheMachineError(RuntimeError):
+    """A test spoke to another machine; not an OSError, or a retry would swallow it."""
+
+
+def _is_local(host: str) -> bool:
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse connections to, datagrams to and look-ups of other machines, whatever asks for them in Python."""
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else ""  # a Unix socket's address is its path
+    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else str(host or "")
+    if not _is_local(host):
+        raise LeftTheMachineError(f"A test tried to reach {host!r}: tests speak to this machine only.")
+
+
+sys.addaudithook(_stay_here)

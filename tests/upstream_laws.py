@@ -155,19 +155,86 @@ class UpstreamLaws:
         assert capfd.readouterr() == ("", "")
 
     def test_what_recovers_is_read_as_if_nothing_had_been(self, make, upstream, path, clock):
-        source = make(timeout_s=0.5)
+        source = make()
         clean = [batch.content.chunks for batch in read(source)]
         asked = len(upstream.calls)
-        for fault, _ in BROKEN.values():
-            if fault.kind != "stall":
-                upstream.faults.push(fault, path=path)
-        upstream.faults.push(faults.status(200), path="/nowhere")
-        moment = clock.now()
-        later = [batch.content.chunks for batch in read(make(fresh=False), None)] if len(BROKEN) < 6 else None
-        assert later is None or later == clean
-        upstream.faults.clear()
         for kind in ("429 and when", "half a body", "503", "a page for people"):
             upstream.faults.push(BROKEN[kind][0], path=path)
+        began = clock.now()
         assert [batch.content.chunks for batch in read(source)] == clean
         assert len(upstream.calls) == 2 * asked + 4
-        assert clock.now() >= moment + timedelta(seconds=3)
+        assert clock.now() >= began + timedelta(seconds=3)
+
+    def test_a_refused_key_is_asked_once_and_the_mend_names_the_variable(self, make, upstream):
+        source = make(api_key=key("not-the-key"))
+        with pytest.raises(ConfigError, match="refused the key") as caught:
+            read(source)
+        assert "UPSTREAM_KEY" in caught.value.mend
+        assert "not-the-key" not in str(caught.value)
+        assert [call.status for call in upstream.calls] == [401]
+        (told,) = source.check()
+        assert "refused the key" in told
+        assert "UPSTREAM_KEY" in told
+
+    @pytest.mark.parametrize("value", [None, "", "two words", "line\n", "n\u00f6"])
+    def test_a_key_that_is_no_key_is_never_sent(self, make, upstream, value):
+        source = make(api_key=key(value))
+        (told,) = source.check()
+        assert "UPSTREAM_KEY" in told
+        with pytest.raises(ConfigError) as caught:
+            read(source)
+        assert not value or value not in str(caught.value)
+        assert upstream.calls == []
+
+    def test_a_connection_that_is_right(self, make):
+        assert make().check() == []
+
+    def test_an_address_that_answers_nothing_or_something_else(self, make, up):
+        (told,) = make(base_url="not an address").check()
+        assert "Check" in told or "Write" in told
+        (told,) = make(base_url=up.truth_url).check()
+        assert "404" in told
+        assert "base_url" in told
+
+    def test_streams_ask_nobody(self, make, upstream):
+        (stream,) = make(name="mine").streams()
+        assert stream.source == "mine"
+        (table,) = stream.tables
+        assert table.disposition == "replace_slice"
+        assert table.slice_column in table.key
+        assert set(table.key) <= {column.name for column in table.columns}
+        assert make().confirm(stream, Position()) is None
+        assert upstream.calls == []
+
+    def test_reading_another_stream_names_the_nearest(self, make):
+        source = make()
+        (stream,) = source.streams()
+        wrong = type(stream)(stream.source, stream.name[:-1], stream.tables)
+        with pytest.raises(ConfigError, match=f"Did you mean '{stream.name}'"):
+            next(source.read(wrong, Position(), None))
+
+    def test_a_zone_nobody_has(self, make, upstream):
+        source = make(timezone="Mars/Olympus")
+        assert "Mars/Olympus" in source.check()[0]
+        with pytest.raises(SignalRoomError, match="Mars/Olympus"):
+            read(source)
+
+    def test_a_setting_overrides_the_workspace_zone(self, make):
+        assert make(account_timezone="UTC").zone == "UTC"
+        assert make().zone == "America/New_York"
+
+    def test_a_negative_lookback_is_refused(self, make):
+        with pytest.raises(ConfigError, match="lookback_days"):
+            make(lookback_days=-1)
+
+    def test_the_batches_of_a_read_carry_their_slice_its_positions_and_their_request(self, make, clock, secret):
+        began = clock.now()
+        for batch in read(make()):
+            (piece,) = batch.replaces
+            assert piece.observed_at >= began
+            assert (piece.first_day, piece.last_day) == (TODAY - timedelta(days=3), TODAY)
+            assert batch.position == {
+                piece.partition(one): {"observed_at": piece.observed_at.isoformat()} for one in piece.days()
+            }
+            assert batch.source_ref.startswith(f"{batch.request['method']} {batch.request['path']} ")
+            assert secret not in repr(batch.request) + batch.source_ref

@@ -64,7 +64,7 @@ def test_steps(text, step):
         ("sync", "x: sync needs a name. Write sync SOURCE or SOURCE.STREAM."),
         ("sync a b", "x: sync cannot take 'b'."),
         ("build all", "x: build cannot take 'all'. Write build alone."),
-        ("build --windw today", "x: build has no option '--windw'. It takes none."),
+        ("build --windw today", "x: build has no option '--windw'. It takes: --select, --full-refresh."),
         ("sync a --windw today", "sync has no option '--windw'. Did you mean '--window'?"),
         ("sync a --window", "--window of sync has no value."),
         ("sync a --window --send", "--window of sync has no value."),

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
+from signalroom.workspace.settings import Secret
 
 if TYPE_CHECKING:
     import obstore
@@ -301,6 +302,17 @@ class ObjectStore:
         return RetryableError(
             f"{where} could not be reached: {code or 'no connection'}.", mend="Check `endpoint` if this stays so."
         )
+
+
+def revealed(secret: Secret | None) -> str | None:
+    """Return a key of a store, or None where nobody gave one: then the environment or the machine's role decides.
+
+    Raises:
+        ConfigError: A variable that the workspace file names is not set; the one that deployments use may be unset.
+    """
+    if secret is None or (secret.value is None and secret.reference.startswith("env:AWS_")):
+        return None
+    return secret.reveal()
 
 
 class _Counted:

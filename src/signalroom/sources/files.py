@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from signalroom.clients.objects import ObjectInfo, ObjectStore
+from signalroom.clients.objects import ObjectInfo, ObjectStore, revealed
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 from signalroom.position import Json, Position, Slice
@@ -200,8 +200,8 @@ class Files:
             root=self.root,
             endpoint=self.endpoint,
             region=self.region,
-            access_key=_revealed(self.access_key),
-            secret_key=_revealed(self.secret_key),
+            access_key=revealed(self.access_key),
+            secret_key=revealed(self.secret_key),
         )
 
     def _time(self, spec: FileStream, info: ObjectInfo) -> datetime:
@@ -296,10 +296,3 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         raise ConfigError(f"There is no time zone {name!r}.", mend='Use a name such as "America/New_York".') from None
-
-
-def _revealed(secret: Secret | None) -> str | None:
-    """Return a key; None lets the machine's own role decide, as where nobody set the variable deployments use."""
-    if secret is None or (secret.value is None and secret.reference.startswith("env:AWS_")):
-        return None
-    return secret.reveal()

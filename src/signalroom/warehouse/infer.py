@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 from signalroom.stream import Column
 from signalroom.warehouse.careful import careful_tables
 from signalroom.warehouse.casts import cast
+from signalroom.warehouse.parts import Group
 from signalroom.warehouse.quoting import literal
-from signalroom.warehouse.textual import Group, bindings, relation, text_of
+from signalroom.warehouse.textual import bindings, relation, text_of, unreadable
 
 if TYPE_CHECKING:
     import duckdb
 
 _SAMPLE_ROWS = 2_000
-_WHOLE = "[+-]?(0|[1-9][0-9]{0,17})"
-_DECIMAL = r"[+-]?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?"
-_DOUBLE = r"[+-]?[0-9]{1,17}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?"
+_WHOLE = "-?(0|[1-9][0-9]{0,17})"  # a plus is a telephone's
+_DECIMAL = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?"
+_DIGITS = r"0\.[0-9]{1,17}|(0|[1-9][0-9]{0,2})(\.[0-9]{1,14})?|[1-9][0-9]{3,8}(\.[0-9]{1,8})?|[1-9][0-9]{9,16}"
+_DOUBLE = rf"-?({_DIGITS})([eE][+-]?[0-9]{{1,3}})?"  # at most 17 digits: what a double gives back
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 _CANDIDATES = (
@@ -52,7 +54,7 @@ def infer(
 
 
 def _texts(group: Group, columns: Sequence[Column], nulls: Sequence[str]) -> str:
-    """Return a SELECT of one text column for each of ``columns``, named ``v0``, ``v1``…"""
+    """Return a SELECT of one text column for each of ``columns``, named ``v0``, ``v1`` and so on."""
     bound = bindings(columns, group)
     texts = [text_of(column, group, bound, nulls) or "CAST(NULL AS VARCHAR)" for column in columns]
     return (
@@ -61,12 +63,21 @@ def _texts(group: Group, columns: Sequence[Column], nulls: Sequence[str]) -> str
 
 
 def _each(
-    connection: duckdb.DuckDBPyConnection, sql: str, group: Group
+    connection: duckdb.DuckDBPyConnection, asked: str, group: Group, columns: Sequence[Column], nulls: Sequence[str],
+    *, sample: bool = False,
 ) -> list[tuple[object, ...]]:  # fmt: skip
-    """Run an aggregate over a group; a careful group is read in bounded pieces, one answer each."""
-    if group.kind != "careful":
-        return connection.execute(sql).fetchall()
+    """Run an aggregate over a group's texts; a careful group is read in bounded pieces, one answer each."""
+    import duckdb
+
+    if not group.careful:
+        limit = f" LIMIT {_SAMPLE_ROWS * max(1, len(group.parts))}" if sample else ""
+        try:
+            return connection.execute(f"SELECT {asked} FROM ({_texts(group, columns, nulls)}{limit})").fetchall()
+        except duckdb.Error as problem:
+            if group.kind not in ("csv", "jsonl"):
+                raise unreadable(group, problem) from problem
     answers: list[tuple[object, ...]] = []
+    sql = f"SELECT {asked} FROM ({_texts(replace(group, careful=True), columns, nulls)})"
     for part in group.parts:
         for records, _ in careful_tables(part):
             connection.register("signalroom_careful", records)
@@ -76,7 +87,8 @@ def _each(
 
 
 def _kinds(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], groups: Sequence[Group], nulls: Sequence[str], *, sample: bool
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], groups: Sequence[Group], nulls: Sequence[str],
+    *, sample: bool,
 ) -> dict[str, str]:  # fmt: skip
     """Return the narrowest type that fits what was looked at; text where nothing was seen."""
     if not columns:
@@ -84,15 +96,12 @@ def _kinds(
     tests = [pattern for _, pattern in _CANDIDATES] + [_DOUBLE]
     seen: list[list[object]] = [[None] * (len(tests) + 1) for _ in columns]
     for group in groups:
-        texts = _texts(group, columns, nulls)
-        if sample and group.kind != "careful":
-            texts += f" LIMIT {_SAMPLE_ROWS * max(1, len(group.parts))}"
         asked = ", ".join(
             ", ".join([*(f"bool_and(regexp_full_match(v{n}, {literal(p)}))" for p in tests),
                        f"max(CASE WHEN contains(v{n}, '.') THEN length(v{n}) - strpos(v{n}, '.') ELSE 0 END)"])
             for n in range(len(columns))
         )  # fmt: skip
-        for answer in _each(connection, f"SELECT {asked} FROM ({texts})", group):
+        for answer in _each(connection, asked, group, columns, nulls, sample=sample):
             _fold(seen, answer, len(tests))
     return {column.name: _narrowest(facts) for column, facts in zip(columns, seen, strict=True)}
 
@@ -128,6 +137,6 @@ def _misfits(
     found: set[str] = set()
     for group in groups:
         tests = ", ".join(f"bool_or({cast(column, f'v{n}').misfit})" for n, column in enumerate(typed))
-        for answer in _each(connection, f"SELECT {tests} FROM ({_texts(group, typed, nulls)})", group):
+        for answer in _each(connection, tests, group, typed, nulls):
             found |= {column.name for column, misfit in zip(typed, answer, strict=True) if misfit}
     return found

@@ -20,11 +20,12 @@ from signalroom.stream import Column, Stream, Table
 from signalroom.warehouse.base import LakeReader, MergeResult
 from signalroom.warehouse.infer import infer
 from signalroom.warehouse.objects import ObjectPlan, Version, arrived_versions, plan_objects, stored_versions
+from signalroom.warehouse.parts import StagedPart, file_time
 from signalroom.warehouse.quoting import ident, listed, literal
 from signalroom.warehouse.schema import LINEAGE, Schema, resolve, with_types
 from signalroom.warehouse.slices import SlicePlan, plan_slices
 from signalroom.warehouse.staging import Stage, stage
-from signalroom.warehouse.textual import StagedPart, data_fields, group_parts
+from signalroom.warehouse.textual import data_fields, group_parts
 
 if TYPE_CHECKING:
     import duckdb

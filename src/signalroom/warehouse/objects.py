@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import cast
+from datetime import datetime
 
 from signalroom.load import Load, Part
 from signalroom.position import Json
+from signalroom.warehouse.parts import BEGINNING, file_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ObjectPlan:
         withdraw: Versions whose rows leave the table.
         enter: Versions whose rows enter it, from the pending loads or (a copy come into its own) from older ones.
         stay: Versions whose rows stay; consulted for keys that the withdrawn rows had displaced.
-        skipped: Pending versions that are copies of an object the stream already holds, or were replaced at once.
+        skipped: Pending versions that are copies of an object the stream already holds.
         positions: Partition values to write: the arrived ones completed, and others whose ``loaded`` changed.
     """
 
@@ -65,11 +65,11 @@ class ObjectPlan:
     positions: Mapping[str, Json]
 
 
-def stored_versions(positions: Mapping[str, Json]) -> dict[str, Version]:
-    """Return the object versions that a stream's positions record, by key."""
+def stored_versions(positions: Mapping[str, Json], table: str) -> dict[str, Version]:
+    """Return the object versions that a stream's positions record for ``table``, by key."""
     found: dict[str, Version] = {}
     for key, value in positions.items():
-        if isinstance(value, Mapping) and "sha256" in value:
+        if isinstance(value, Mapping) and "loaded" in value and value.get("table", table) == table:
             found[key] = Version(
                 key=key,
                 load_id=str(value["load_id"]),
@@ -87,76 +87,70 @@ def arrived_versions(loads: Iterable[Load], table: str) -> list[Version]:
 
 
 def _version(load: Load, part: Part) -> Version:
-    moment = part.file_time or datetime.fromtimestamp(0, UTC)
+    moment = file_time(part) or BEGINNING
     return Version(part.object_key, load.load_id, part.name, part.sha256, moment, loaded=False)
 
 
 def plan_objects(
-    stored: Mapping[str, Version], arrived: Sequence[Version], recorded: Mapping[str, Json], *, newest_only: bool
-) -> ObjectPlan:
+    stored: Mapping[str, Version], arrived: Sequence[Version], recorded: Mapping[str, Json], *,
+    newest_only: bool, table: str = "",
+) -> ObjectPlan:  # fmt: skip
     """Decide which versions leave, enter and stay.
 
     Args:
         stored: Versions the stream's positions record.
         arrived: Versions of the pending loads, oldest load first.
         recorded: Partition values of stored and pending positions together.
-        newest_only: For ``replace``: the table is one snapshot, that of the greatest file time.
+        newest_only: For ``replace``: the table is one snapshot, that of the greatest file time, even where its bytes
+            are those of an earlier one.
+        table: The table they feed.
     """
     latest = dict(stored)
-    skipped: list[Version] = []
     for version in arrived:
         earlier = latest.get(version.key)
-        if earlier is not None and earlier in arrived:
-            skipped.append(earlier)  # replaced before it was ever merged
-        latest[version.key] = version
+        # the newest version is that of the newest load, whichever is merged first
+        if earlier is None or (earlier.load_id, earlier.part) <= (version.load_id, version.part):
+            latest[version.key] = version
     counted: dict[str, Version] = {}
     for version in latest.values():
         rival = counted.get(version.sha256)
         if rival is None or version.rank < rival.rank:
             counted[version.sha256] = version
-    if newest_only and counted:
-        newest = max(counted.values(), key=lambda version: version.rank)
-        counted = {newest.sha256: newest}
     chosen = {version.key: version for version in counted.values()}
+    if newest_only and latest:
+        newest = max(latest.values(), key=lambda version: version.rank)
+        chosen = {newest.key: newest}
     before = {version.key: version for version in stored.values() if version.loaded}
     withdraw = [v for k, v in before.items() if k not in chosen or not v.same_bytes_in_lake(chosen[k])]
     stay = [v for k, v in before.items() if k in chosen and v.same_bytes_in_lake(chosen[k])]
     enter = [v for k, v in chosen.items() if k not in before or not v.same_bytes_in_lake(before[k])]
-    skipped += [v for v in latest.values() if v.key not in chosen and v in arrived]
+    fresh = frozenset(arrived)
+    twins = {version.sha256: version.key for version in chosen.values()}
+    copies = [v for v in latest.values() if v in fresh and v.key not in chosen and v.sha256 in twins]
+    changed = [v for v in latest.values() if v in fresh or v.loaded != (v.key in chosen)]
     return ObjectPlan(
         withdraw=tuple(withdraw),
         enter=tuple(sorted(enter, key=lambda version: version.rank)),
         stay=tuple(sorted(stay, key=lambda version: version.rank)),
-        skipped=tuple(skipped),
-        positions=_positions(latest, chosen, arrived, recorded),
+        skipped=tuple(copies),
+        positions={v.key: _recorded(v, recorded.get(v.key), table, chosen, twins) for v in changed},
     )
 
 
-def _positions(
-    latest: Mapping[str, Version],
-    chosen: Mapping[str, Version],
-    arrived: Sequence[Version],
-    recorded: Mapping[str, Json],
+def _recorded(
+    version: Version, known: Json, table: str, chosen: Mapping[str, Version], twins: Mapping[str, str]
 ) -> dict[str, Json]:
-    """Return the partition values to write: those that arrived, and those whose ``loaded`` changes."""
-    values: dict[str, Json] = {}
-    for key, version in latest.items():
-        loaded = key in chosen
-        if version not in arrived and version.loaded == loaded:
-            continue
-        known = cast("Mapping[str, Json]", recorded.get(key) or {})
-        written: dict[str, Json] = {
-            **known,
-            "sha256": version.sha256,
-            "load_id": version.load_id,
-            "part": version.part,
-            "file_time": version.file_time.isoformat(),
-            "loaded": loaded,
-        }
-        written.pop("same_as", None)
-        if not loaded:
-            twin = next((v.key for v in chosen.values() if v.sha256 == version.sha256), None)
-            if twin:
-                written["same_as"] = twin
-        values[key] = written
-    return values
+    """Return the partition value of a version: what its source recorded, and what became of it."""
+    value: dict[str, Json] = {
+        **(known if isinstance(known, Mapping) else {}),
+        "table": table,
+        "sha256": version.sha256,
+        "load_id": version.load_id,
+        "part": version.part,
+        "file_time": version.file_time.isoformat(),
+        "loaded": version.key in chosen,
+    }
+    value.pop("same_as", None)
+    if version.key not in chosen and version.sha256 in twins:
+        value["same_as"] = twins[version.sha256]
+    return value

@@ -114,14 +114,14 @@ def _read(staged: Stage, group: Group) -> None:
 
 def _refuse_controls(staged: Stage, group: Group) -> None:
     """Stop before a change that no merge applies yet: a wrong table would be worse than none."""
-    if "_op" not in group.fields and "_unset" not in group.fields:
-        return
-    op = control_of("_op", group)
-    unset = f"f{group.fields.index('_unset')}" if "_unset" in group.fields and group.kind == "parquet" else "NULL"
-    known = f"{op} NOT IN ('upsert', 'delete') OR (len({unset}) > 0)" if unset != "NULL" else f"{op} NOT IN ('upsert', 'delete')"
-    if staged.count(f"SELECT count(*) FROM ({relation(group, ())}) WHERE {known}"):
+    tests: list[str] = []
+    if group.kind == "parquet" and "_op" in group.fields:
+        tests.append(f"{control_of('_op', group)} NOT IN ('upsert', 'delete')")
+    if group.kind == "parquet" and "_unset" in group.fields:
+        tests.append(f"coalesce(len(f{group.fields.index('_unset')}), 0) > 0")
+    if tests and staged.count(f"SELECT count(*) FROM ({relation(group, ())}) WHERE {' OR '.join(tests)}"):
         raise DataError(
-            f"{staged.name} brings truncates or rows with values unset, which no merge applies yet.",
+            f"{staged.table.name} brings truncates or rows with values unset, which no merge applies yet.",
             mend="Nothing was loaded; leave the table out of the stream, or take a new snapshot of it.",
         )
 
@@ -131,7 +131,7 @@ def _insertion(staged: Stage, group: Group) -> str:
     values = "".join(
         f"{one.value} AS {ident(column.name)}, " for column, one in zip(staged.columns, casts, strict=True)
     )
-    misfits = " OR ".join(["false", *(one.misfit for one in casts if one.misfit != "false")])
+    misfits = " OR ".join([_no_record(group), *(one.misfit for one in casts if one.misfit != "false")])
     controls = f"{control_of('_op', group)} AS _op, {control_of('_seq', group)} AS _seq"
     source = relation(group, staged.table.nulls)
     return (
@@ -140,7 +140,7 @@ def _insertion(staged: Stage, group: Group) -> str:
 
 
 def _casts(staged: Stage, group: Group) -> list[Cast]:
-    """Return the cast of each column; a key that is null does not fit."""
+    """Return the cast of each column; a key that is null does not fit, nor does a text that not every store holds."""
     bound = bindings(staged.columns, group)
     casts: list[Cast] = []
     for column in staged.columns:
@@ -150,30 +150,38 @@ def _casts(staged: Stage, group: Group) -> list[Cast]:
             text = "CAST(NULL AS VARCHAR)"
         else:
             one = cast(column, text)
+            if column.type == "text" and group.kind != "csv":  # a csv part with NUL is read carefully
+                one = replace(one, misfit=f"coalesce(contains({text}, chr(0)), false)", reason="holds a NUL")
         if column.name in staged.table.key:
             missing = f"{text} IS NULL"
             one = replace(one, misfit=missing if one.misfit == "false" else f"({one.misfit} OR {missing})")
-        if column.name == staged.columns[0].name and group.kind in ("json", "jsonl"):
-            one = replace(one, misfit=f"({one.misfit} OR NOT {_is_record()})")
         casts.append(one)
     return casts
 
 
-def _is_record() -> str:
-    return "coalesce(CASE WHEN json_valid(doc) THEN json_type(doc) = 'OBJECT' END, false)"
+def _no_record(group: Group) -> str:
+    """Return the condition that a line is no record at all."""
+    if not group.json:
+        return "false"
+    no_object = "NOT coalesce(json_type(exact) = 'OBJECT', false)"
+    return f"({no_object} OR {_doubled()})" if group.doubled else no_object
+
+
+def _doubled() -> str:
+    return "coalesce(len(json_keys(exact)) > len(list_distinct(json_keys(exact))), false)"
 
 
 def _read_carefully(staged: Stage, group: Group, part: StagedPart) -> None:
     """Read one part record by record; a record that is none becomes a reject."""
-    rejects = ident(staged.name + "_rejects")
+    name, rejects = ident(staged.name), ident(staged.name + "_rejects")
+    bad = f"FROM {name} WHERE _bad AND _part = {part.number}"
     for records, problems in careful_tables(part):
         if records.num_rows:
             staged.connection.register("signalroom_careful", records)
             staged.connection.execute(_insertion(staged, group))
-            _explain(
-                staged, group, f"SELECT _part, _row FROM {ident(staged.name)} WHERE _bad AND _part = {part.number}"
-            )
-            staged.connection.execute(f"DELETE FROM {ident(staged.name)} WHERE _bad")
+            if staged.count(f"SELECT count(*) {bad}"):
+                _explain(staged, group, f"SELECT _part, _row {bad}")
+                staged.connection.execute(f"DELETE {bad}")
             staged.connection.unregister("signalroom_careful")
         if problems.num_rows:
             staged.connection.register("signalroom_problems", problems)
@@ -183,7 +191,7 @@ def _read_carefully(staged: Stage, group: Group, part: StagedPart) -> None:
 
 
 def _reread_carefully(staged: Stage, group: Group) -> None:
-    """Read again, record by record, the csv parts in which DuckDB did not find what the lake counted."""
+    """Read again, record by record, the parts in which DuckDB did not find what the lake counted."""
     found = dict(
         staged.connection.execute(
             f"SELECT _part, count(*) FROM {ident(staged.name)} WHERE _row IS NULL GROUP BY _part"
@@ -192,8 +200,7 @@ def _reread_carefully(staged: Stage, group: Group) -> None:
     for part in group.parts:
         if found.get(part.number, 0) != part.part.rows:
             staged.connection.execute(f"DELETE FROM {ident(staged.name)} WHERE _part = {part.number}")
-            careful = replace(group, kind="careful", parts=(part,))
-            _read_carefully(staged, careful, part)
+            _read_carefully(staged, replace(group, careful=True, parts=(part,)), part)
 
 
 def _rank_parts(staged: Stage) -> None:
@@ -205,8 +212,8 @@ def _rank_parts(staged: Stage) -> None:
         "load_id": [part.load.load_id for part in staged.parts],
         "loaded_at": [part.load.committed_at for part in staged.parts],
         "client": [part.load.client or None for part in staged.parts],
-        "source_ref": [part.part.source_ref or part.part.object_key or part.part.name for part in staged.parts],
-        "file_time": [part.part.file_time for part in staged.parts],
+        "source_ref": [part.source_ref for part in staged.parts],
+        "file_time": [part.file_time for part in staged.parts],
         "restored": [part.restored for part in staged.parts],
     }
     kinds = {
@@ -223,56 +230,58 @@ def _rank_parts(staged: Stage) -> None:
 
 def _explain_misfits(staged: Stage, group: Group) -> None:
     """Move the rows that do not fit to the rejects, each value with its reason and the record as text."""
-    numbers = ", ".join(str(part.number) for part in group.parts)
     name = ident(staged.name)
-    misfits = f"SELECT s._part, {staged.rows_of('s')} AS _row FROM {name} s JOIN {ident(staged.name + '_parts')} p USING (_part) WHERE s._bad AND s._part IN ({numbers})"
-    if not staged.count(f"SELECT count(*) FROM ({misfits})"):
-        return
-    staged.connection.execute(f"CREATE OR REPLACE TEMP TABLE signalroom_misfits AS {misfits}")
-    parts = tuple(
-        part for part in group.parts
-        if staged.count(f"SELECT count(*) FROM signalroom_misfits WHERE _part = {part.number}")
-    )  # fmt: skip
-    _explain(staged, replace(group, parts=parts), "SELECT _part, _row FROM signalroom_misfits")
+    numbers = ", ".join(str(part.number) for part in group.parts)
+    staged.connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_misfits AS
+        SELECT s._part, {staged.rows_of("s")} AS _row FROM {name} s JOIN {ident(staged.name + "_parts")} p USING (_part)
+        WHERE s._bad AND s._part IN ({numbers})""")
+    found = {row[0] for row in staged.connection.execute("SELECT DISTINCT _part FROM signalroom_misfits").fetchall()}
+    if found:
+        parts = tuple(part for part in group.parts if part.number in found)
+        _explain(staged, replace(group, parts=parts), "SELECT _part, _row FROM signalroom_misfits")
     staged.connection.execute("DROP TABLE temp.signalroom_misfits")
 
 
 def _explain(staged: Stage, group: Group, misfits: str) -> None:
     """Insert one reject for each value that does not fit, among the rows that ``misfits`` selects."""
-    casts = _casts(staged, group)
+    _raw_rows(staged, group, misfits)
     bound = bindings(staged.columns, group)
-    number = "coalesce(_row, row_number() OVER (PARTITION BY _part))"
-    source = f"SELECT * REPLACE ({number} AS _row) FROM ({relation(group, staged.table.nulls)})"
-    staged.connection.execute(f"""CREATE OR REPLACE TEMP TABLE {_BATCH_REASON} AS
-        SELECT * FROM ({source}) WHERE (_part, _row) IN ({misfits})""")
-    raw = _raw(group)
-    for column, one in zip(staged.columns, casts, strict=True):
+    raw, none = _raw(group), _no_record(group)
+    insert = f"INSERT INTO {ident(staged.name + '_rejects')} SELECT _part, _row"
+    if group.json:
+        reason = f"CASE WHEN {_doubled()} THEN {literal(_DOUBLED)} ELSE {literal(_NO_OBJECT)} END"
+        staged.connection.execute(f"{insert}, NULL, NULL, {reason}, {raw} FROM {_BATCH_REASON} WHERE {none}")
+    for column, one in zip(staged.columns, _casts(staged, group), strict=True):
         if one.misfit == "false":
             continue
-        text = text_of(column, group, bound, staged.table.nulls) or "NULL"
-        reason = literal(one.reason or "is not a record")
-        if group.kind in ("json", "jsonl") and column is staged.columns[0]:
-            reason = f"CASE WHEN NOT {_is_record()} THEN 'the line is not a JSON object' ELSE {reason} END"
-            text = f"CASE WHEN {_is_record()} THEN {text} END"
+        text = text_of(column, group, bound, staged.table.nulls) or "CAST(NULL AS VARCHAR)"
+        reason = literal(one.reason)
         if column.name in staged.table.key:
-            reason = (
-                f"CASE WHEN {text} IS NULL AND {_readable(group)} THEN 'is null, and it is the key' ELSE {reason} END"
-            )
-        staged.connection.execute(f"""INSERT INTO {ident(staged.name + "_rejects")}
-            SELECT _part, _row, {literal(column.name)}, {text}, {reason}, {raw} FROM {_BATCH_REASON} WHERE {one.misfit}""")
+            reason = f"CASE WHEN {text} IS NULL THEN 'is null, and it is the key' ELSE {reason} END"
+        shown = text if group.kind == "csv" else f"replace({text}, chr(0), '\\x00')"
+        staged.connection.execute(f"""{insert}, {literal(column.name)}, {shown}, {reason}, {raw}
+            FROM {_BATCH_REASON} WHERE {one.misfit} AND NOT {none}""")
     staged.connection.execute(f"DROP TABLE temp.{_BATCH_REASON}")
 
 
-def _readable(group: Group) -> str:
-    return _is_record() if group.kind in ("json", "jsonl") else "true"
+def _raw_rows(staged: Stage, group: Group, misfits: str) -> None:
+    """Read the rows that ``misfits`` selects again, as text, numbered within their part."""
+    # part by part: only over a whole statement is a row's number its place in the file
+    groups = [group] if group.careful else [replace(group, parts=(part,)) for part in group.parts]
+    verb = f"CREATE OR REPLACE TEMP TABLE {_BATCH_REASON} AS"
+    for one in groups:
+        source = relation(one, staged.table.nulls)
+        staged.connection.execute(f"""{verb} SELECT * FROM (
+            SELECT * REPLACE (coalesce(_row, row_number() OVER ()) AS _row) FROM ({source}))
+            WHERE (_part, _row) IN ({misfits})""")
+        verb = f"INSERT INTO {_BATCH_REASON}"
 
 
 def _raw(group: Group) -> str:
     """Return the expression of a whole record as JSON, under the spellings it arrived with."""
-    if group.kind in ("json", "jsonl"):
+    if group.json:
         return "doc"
-    fields = [ident(f) if group.kind == "parquet" else f"f{n}" for n, f in enumerate(group.fields)]
-    pairs = ", ".join(f"{literal(spelling)}, {field}" for spelling, field in zip(group.fields, fields, strict=True))
+    pairs = ", ".join(f"{literal(spelling)}, f{n}" for n, spelling in enumerate(group.fields))
     return f"CAST(json_object({pairs}) AS VARCHAR)"
 
 
@@ -280,14 +289,13 @@ def _assert_counts(staged: Stage) -> None:
     """Every record the lake counted is in the stage or in the rejects, part by part."""
     name, rejects = ident(staged.name), ident(staged.name + "_rejects")
     staged.connection.execute(f"DELETE FROM {name} WHERE _bad")
-    found = dict(
-        staged.connection.execute(f"""SELECT _part, count(*) FROM (
-            SELECT _part, rowid FROM {name} UNION ALL SELECT DISTINCT _part, -_row FROM {rejects}) GROUP BY _part""").fetchall()
-    )
+    counted = f"""SELECT _part, count(*) FROM (
+        SELECT _part, rowid FROM {name} UNION ALL SELECT DISTINCT _part, -_row FROM {rejects}) GROUP BY _part"""
+    found = dict(staged.connection.execute(counted).fetchall())
     for part in staged.parts:
         if found.get(part.number, 0) != part.part.rows:
             raise DataError(
-                f"{part.part.source_ref or part.part.name} of load {part.load.load_id} holds {part.part.rows} records by "
-                f"the lake's count, but {found.get(part.number, 0)} were read.",
+                f"{part.source_ref} of load {part.load.load_id} holds {part.part.rows} records by the lake's count, "
+                f"but {found.get(part.number, 0)} were read.",
                 mend="Nothing was loaded; report this file, and exclude it from the stream's path meanwhile.",
             )

@@ -102,8 +102,7 @@ def _with_keys_of(connection: duckdb.DuckDBPyConnection, group: Group) -> Group:
     keys = f"""
         SELECT key, bool_or(doubled) FROM (
             SELECT unnest(list_distinct(keys)) AS key, len(keys) > len(list_distinct(keys)) AS doubled FROM (
-                SELECT json_keys(doc) AS keys FROM ({relation(group, ())})
-                WHERE json_valid(doc) AND json_type(doc) = 'OBJECT'))
+                SELECT json_keys(exact) AS keys FROM ({relation(group, ())}) WHERE json_type(exact) = 'OBJECT'))
         GROUP BY key ORDER BY key"""
     found = connection.execute(keys).fetchall()
     doubled = group.doubled or any(bool(row[1]) for row in found)
@@ -122,8 +121,8 @@ def _path(path: Path) -> str:
 def relation(group: Group, nulls: Sequence[str]) -> str:
     """Return a SELECT of ``_part``, ``_row`` and the raw fields.
 
-    The fields are ``f0``, ``f1``… of a csv or parquet part, or ``doc`` and ``exact`` (``doc`` with its long numbers as
-    strings, which DuckDB would read as floats) of JSON. The rows come in file order. ``_row`` is NULL where the
+    The fields are ``f0``, ``f1``… of a csv or parquet part, or ``doc`` and ``exact`` of JSON (``exact`` has long numbers as
+    strings, which DuckDB would read as floats, and is NULL where ``doc`` is not JSON). The rows come in file order. ``_row`` is NULL where the
     position within the statement gives it.
     """
     if group.careful:
@@ -158,12 +157,12 @@ _CAREFUL = "SELECT * FROM signalroom_careful"
 
 
 def _exact(doc: str) -> str:
-    """Return ``doc`` with the numbers that no float holds written as strings.
+    """Return ``doc`` with the numbers that no float holds written as strings; NULL where it is not JSON.
 
     Text that looks like one is left alone: a quote put inside a string would make the document invalid.
     """
     quoted = f"""regexp_replace({doc}, {literal(_LONG_NUMBER)}, '\\1"\\2"', 'g')"""
-    return f"""CASE WHEN regexp_matches({doc}, {literal(_LONG_NUMBER)}) AND json_valid({quoted})
+    return f"""CASE WHEN NOT json_valid({doc}) THEN NULL WHEN regexp_matches({doc}, {literal(_LONG_NUMBER)}) AND json_valid({quoted})
         THEN {quoted} ELSE {doc} END"""
 
 

@@ -1,0 +1,291 @@
+"""`signalroom demo`: the main job on a fresh machine, against simulated upstreams that know the truth."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from signalroom.cli.build import build_summary
+from signalroom.cli.command import command, json_option
+from signalroom.cli.demo_truth import Compared, compare, fetch_truth
+from signalroom.cli.demo_world import DemoState, environment, prepare, write_environment, write_exports
+from signalroom.cli.output import count, duration, note, print_json, print_table, size
+from signalroom.cli.report import message_record, message_text
+from signalroom.cli.session import Session, pass_session
+from signalroom.cli.sync import stream_notes, stream_row
+from signalroom.errors import DataError
+
+if TYPE_CHECKING:
+    from signalroom.message import Delivery, Message
+    from signalroom.models.artifacts import BuildResult
+    from signalroom.room import Room
+    from signalroom.run import OnProgress
+    from signalroom.simulators import Upstreams
+    from signalroom.steps import StreamSync
+
+_REPORT = "daily_ccw"
+_PROJECT = "CCW"
+_WIDTH = 72
+
+
+@dataclass(slots=True)
+class Story:
+    """What a demo did, as it goes on.
+
+    Attributes:
+        root: The workspace.
+        state: Its world.
+        say: Takes each paragraph for people; silent with ``--json``.
+        streams: What was synced.
+        build: What was built.
+        delivery: Where the report went.
+        again: Whether it had been delivered before.
+        message: The report as it was delivered.
+        compared: Its numbers beside the truth.
+    """
+
+    root: Path
+    state: DemoState
+    say: Callable[..., None]
+    streams: list[StreamSync] = field(default_factory=list["StreamSync"])
+    build: BuildResult | None = None
+    delivery: Delivery | None = None
+    again: bool = False
+    message: Message | None = None
+    compared: list[Compared] = field(default_factory=list[Compared])
+
+    @property
+    def differing(self) -> list[Compared]:
+        """What the report shows otherwise than the upstreams know it."""
+        return [one for one in self.compared if not one.agrees]
+
+
+@command()
+@click.argument("template", metavar="[affiliates]", type=click.Choice(["affiliates"]), default="affiliates")
+@click.option("--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default="demo", show_default=True,
+              help="Where the workspace is made, or is already.")  # fmt: skip
+@click.option(
+    "--seed", metavar="N", type=int, default=7, show_default=True, help="Which world; equal seeds, equal worlds."
+)
+@click.option("--today", metavar="D", type=click.DateTime(["%Y-%m-%d"]), default="2026-11-20", show_default=True,
+              help="The world's last day; the report is about the day before.")  # fmt: skip
+@click.option("--orders-per-day", metavar="N", type=click.IntRange(min=50), default=5_700, show_default=True,
+              help="About how many rows a file of the exports has.")  # fmt: skip
+@click.option(
+    "--warehouse-url", metavar="env:NAME", default="", help="Load into this Postgres database instead of DuckDB."
+)
+@json_option
+@pass_session
+def demo(
+    session: Session, template: str, folder: Path, seed: int, today: datetime, orders_per_day: int,
+    warehouse_url: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Show the whole product on this machine: no account, no server, no Docker.
+
+    Simulated upstreams are started on loopback, synced, built and reported on; the report goes to a local outbox, and
+    every number in it is checked against what the upstreams know to be true. Run it again: nothing is loaded twice.
+    """
+    began = time.monotonic()
+    wanted = DemoState(seed, today.date(), orders_per_day, datetime.now(UTC), warehouse_url)
+    state, made = prepare(folder, wanted, template)
+    story = Story(folder, state, _silent if as_json else click.echo)
+    session.start_logging()
+    _introduce(story, made=made)
+    with session.progress(as_json=as_json) as progress:
+        _tell(story, progress)
+    if as_json:
+        print_json(_record(story))
+    else:
+        _conclude(story, time.monotonic() - began)
+    if story.differing:
+        raise DataError(
+            f"{count(len(story.differing), 'figure')} of the report differ from the upstreams' truth.",
+            mend="Look at the models and the report's SQL.",
+        )
+
+
+def _tell(story: Story, progress: OnProgress) -> None:
+    """Do it all: upstreams up, sync, build, deliver, check."""
+    from signalroom.room import Room
+    from signalroom.simulators import serve
+    from signalroom.workspace.workspace import Workspace
+
+    world = story.state.world()
+    files, written = write_exports(story.state, world, story.root, progress)
+    with serve(world) as upstreams:
+        variables = environment(upstreams)
+        write_environment(story.root, variables)
+        # The demo's own win: no key of this machine's environment goes to a simulator, none of its to a vendor.
+        workspace = Workspace.load(story.root, {**os.environ, **variables})
+        with Room(workspace, story.state.clock()) as room:
+            told = (
+                f"{count(files, 'export file')}, {size(written)}, written" if files else "their files are there already"
+            )
+            story.say(f"  {_dim('upstreams')}  Everflow, Redtrack and a CRM's exports on loopback ({told})\n")
+            _sync(story, room, progress)
+            _build(story, room, progress)
+            _deliver(story, room, progress)
+            _check(story, room, upstreams)
+
+
+def _sync(story: Story, room: Room, progress: OnProgress) -> None:
+    from signalroom.engine import inline
+    from signalroom.workspace.jobs import StepCall
+
+    days = f"{story.state.first_day}..{story.state.today}"
+    for source in room.workspace.sources:
+        if _observed(story, room, source):
+            story.streams += [_nothing_new(stream.title) for stream in room.streams(source)]
+            continue
+        windowed = hasattr(room.source(source), "lookback_days")
+        call = StepCall("sync", source, {"window": days} if windowed else {})
+        story.streams += inline.run_step(room, call, progress=progress).streams
+    if not any(one.merge.load_ids for one in story.streams):
+        story.say(f"  {_dim('loaded')}     nothing new in {count(len(story.streams), 'stream')}")
+
+
+def _observed(story: Story, room: Room, source: str) -> bool:
+    """Tell whether a source was asked at the moment its upstream stands still at: it can have no other answer."""
+    for stream in room.streams(source):
+        positions = room.warehouse.positions(stream.source, stream.name).partitions
+        seen = {
+            partition.partition("|")[0]
+            for partition, value in positions.items()
+            if isinstance(value, Mapping)
+            and isinstance(asked := value.get("observed_at"), str)
+            and datetime.fromisoformat(asked) >= story.state.moment
+        }
+        if not {story.state.first_day.isoformat(), story.state.today.isoformat()} <= seen:
+            return False
+    return True
+
+
+def _nothing_new(title: str) -> StreamSync:
+    from signalroom.steps import StreamSync
+    from signalroom.warehouse.base import MergeResult
+
+    return StreamSync(title, MergeResult(()), 0, 0.0)
+
+
+def _build(story: Story, room: Room, progress: OnProgress) -> None:
+    from signalroom.engine import inline
+
+    story.build = inline.run_step(room, "build", progress=progress).build
+
+
+def _deliver(story: Story, room: Room, progress: OnProgress) -> None:
+    from signalroom.engine import inline
+    from signalroom.workspace.jobs import StepCall
+
+    day = story.state.report_day.isoformat()
+    sent = {one.key for one in room.ledger.deliveries.list(_REPORT, state="sent")}
+    outcome = inline.run_step(room, StepCall("report", _REPORT, {"date": day}), progress=progress)
+    story.delivery = outcome.deliveries[0]
+    story.again = story.delivery.key in sent
+    archived = room.ledger.archive.get(story.delivery.digest)
+    story.message = archived.message if archived else None
+
+
+def _check(story: Story, room: Room, upstreams: Upstreams) -> None:
+    """Compare what the report shows now, from the tables as they are, with what the upstreams know.
+
+    The message that was delivered may be of an earlier run; it was checked then.
+    """
+    from datetime import timedelta
+
+    from signalroom import steps
+
+    day = story.state.report_day
+    shown = steps.preview(room, _REPORT, day)
+    if story.message is None:
+        story.message = shown
+
+    def truth(of: date) -> Mapping[str, Any]:
+        return fetch_truth(upstreams.truth_url, _PROJECT, of)
+
+    story.compared = compare(shown.data, truth(day), truth(day - timedelta(days=1)))
+
+
+def _introduce(story: Story, *, made: bool) -> None:
+    title = f"SignalRoom demo, the morning of {story.state.today:%A} {_long(story.state.today)}"
+    story.say(click.style(title, bold=True))
+    story.say(f"\n  {_dim('workspace')}  {story.root}{'' if made else ', made before'}")
+
+
+def _conclude(story: Story, seconds: float) -> None:
+    """Print what was loaded and built, the report, where its e-mail is, and how its numbers compare."""
+    loaded = [one for one in story.streams if one.merge.load_ids]
+    if loaded:
+        headers = ("stream", "rows in", "merged", "superseded", "rejected", "size", "seconds")
+        print_table(headers, [stream_row(one) for one in story.streams], right=range(1, 7))
+    notes = [text for one in story.streams for text in stream_notes(one)]
+    if story.build:
+        click.echo(f"\n  {_dim('built')}      {build_summary(story.build)} in {duration(story.build.seconds)}")
+        notes += story.build.notes
+    for text in notes:
+        note(text)
+    _print_report(story)
+    rows = sum(one.merge.rows_in for one in story.streams)
+    click.echo(f"  {_dim('loaded')}     {count(rows, 'row')} in {duration(sum(one.seconds for one in story.streams))}")
+    click.echo(f"  {_dim('took')}       {duration(seconds)}")
+    _print_checked(story.compared, story.differing)
+
+
+def _print_report(story: Story) -> None:
+    rule = _dim("─" * _WIDTH)
+    delivery = story.delivery
+    if story.message is None or delivery is None:
+        return
+    told = "was delivered before, and was not sent again" if story.again else "delivered"
+    click.echo(f"  {_dim('report')}     {_REPORT} of {_long(story.state.report_day)} to {delivery.channel}: {told}\n")
+    click.echo(f"{rule}\n{message_text(story.message)}{rule}\n")
+    html = Path(delivery.receipt) / "email.html"
+    if html.is_file():
+        click.echo(f"  {_dim('e-mail')}     {html}")
+
+
+def _print_checked(compared: Sequence[Compared], differing: Sequence[Compared]) -> None:
+    if differing:
+        print_table(
+            ("figure", "report", "truth"), [(one.where, one.shown or "missing", one.truth) for one in differing]
+        )
+    numbers = sum(one.is_number for one in compared)
+    mark = click.style("✗", fg="red") if differing else click.style("✓", fg="green")
+    click.echo(
+        f"\n{mark} {count(numbers, 'number')} checked against the upstreams' truth, {count(len(differing))} differ."
+    )
+
+
+def _record(story: Story) -> Mapping[str, Any]:
+    """Return what ``--json`` prints."""
+    from signalroom.engine.inline import stream_record
+
+    receipt = story.delivery.receipt if story.delivery else ""
+    return {
+        "workspace": str(story.root),
+        "streams": [stream_record(one) for one in story.streams],
+        "report": message_record(story.message) if story.message else None,
+        "delivered_before": story.again,
+        "email": str(Path(receipt) / "email.html") if receipt else None,
+        "numbers_checked": sum(one.is_number for one in story.compared),
+        "differ": [{"figure": one.where, "report": one.shown, "truth": one.truth} for one in story.differing],
+    }
+
+
+def _long(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
+
+
+def _silent(*_: object) -> None:
+    """Say nothing."""
