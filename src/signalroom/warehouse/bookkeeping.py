@@ -50,6 +50,14 @@ def positions(execute: Execute, source: str, stream: str) -> dict[str, Json]:
     return {str(name): orjson.loads(value) for name, value in rows}
 
 
+def owners(execute: Execute, source: str, stream: str) -> dict[str, str]:
+    """Return partition -> the load its value comes from."""
+    rows = execute(
+        "SELECT partition, load_id FROM signalroom.positions WHERE source = ? AND stream = ?", [source, stream]
+    )
+    return {str(name): str(load_id) for name, load_id in rows}
+
+
 def merged(execute: Execute, source: str, stream: str) -> set[str]:
     """Return the ids of the merged loads of a stream."""
     rows = execute("SELECT load_id FROM signalroom.loads WHERE source = ? AND stream = ?", [source, stream])
@@ -81,33 +89,62 @@ def write_load(execute: Execute, load: Load, now: datetime, *, replay: bool) -> 
     return bool(rows)
 
 
-def write_positions(execute: Execute, source: str, stream: str, values: Mapping[str, Json], load_id: str) -> None:
-    """Upsert the partitions that changed, in one statement."""
+def write_positions(
+    execute: Execute, source: str, stream: str, values: Mapping[str, Json], load_id: str | Mapping[str, str]
+) -> None:
+    """Upsert the partitions that changed, in one statement.
+
+    Args:
+        execute: Runs a statement.
+        source: Source name.
+        stream: Stream name.
+        values: Partition -> its new value.
+        load_id: The load they come from: one for all, or partition -> load.
+    """
     import orjson
 
     if not values:
         return
     encoded = [orjson.dumps(value).decode() for value in values.values()]
+    loads = [load_id if isinstance(load_id, str) else load_id[name] for name in values]
     execute(
         """INSERT INTO signalroom.positions (source, stream, partition, value, load_id)
-            SELECT ?, ?, p, v, ? FROM (SELECT unnest(CAST(? AS text[])) AS p, unnest(CAST(? AS text[])) AS v) changed
+            SELECT ?, ?, p, v, l FROM (SELECT unnest(CAST(? AS text[])) AS p, unnest(CAST(? AS text[])) AS v,
+                unnest(CAST(? AS text[])) AS l) changed
             ON CONFLICT (source, stream, partition) DO UPDATE SET value = excluded.value, load_id = excluded.load_id""",
-        [source, stream, load_id, list(values), encoded],
+        [source, stream, list(values), encoded, loads],
     )
 
 
 def write_columns(execute: Execute, source: str, table: str, load_id: str, columns: Sequence[Column]) -> None:
-    """Record the columns in force from ``load_id`` on."""
+    """Record the columns in force from ``load_id`` on; those of a late load hold from the newest record on."""
     import dataclasses
 
     import orjson
 
     text = orjson.dumps([dataclasses.asdict(column) for column in columns]).decode()
+    newest = execute(
+        "SELECT max(load_id) FROM signalroom.schemas WHERE source = ? AND table_name = ?", [source, table]
+    )[0][0]
     execute(
         """INSERT INTO signalroom.schemas (source, table_name, load_id, columns) VALUES (?, ?, ?, ?)
             ON CONFLICT (source, table_name, load_id) DO UPDATE SET columns = excluded.columns""",
-        [source, table, load_id, text],
+        [source, table, max(load_id, str(newest or "")), text],
     )
+
+
+def forget_rejects(
+    execute: Execute, source: str, stream: str, table: str, parts: Sequence[tuple[str, str]] | None = None
+) -> None:
+    """Delete the rejects of a table: of the (load, part) pairs whose rows leave it, or all of them."""
+    where = "source = ? AND stream = ? AND table_name = ?"
+    if parts is None:
+        execute(f"DELETE FROM signalroom.rejects WHERE {where}", [source, stream, table])
+    for load_id, part in parts or ():
+        execute(
+            f"DELETE FROM signalroom.rejects WHERE {where} AND load_id = ? AND part = ?",
+            [source, stream, table, load_id, part],
+        )
 
 
 def stored_columns(execute: Execute, source: str, table: str) -> tuple[Column, ...]:

@@ -26,7 +26,15 @@ from signalroom.warehouse import bookkeeping
 from signalroom.warehouse.base import Ask, LakeReader, MergeResult
 from signalroom.warehouse.checksum import checksum_sql
 from signalroom.warehouse.duckdb_apply import apply, withdrawn_keys
-from signalroom.warehouse.merge import Prepared, TableState, assert_conserved, plan_table, prepare, stay_parts
+from signalroom.warehouse.merge import (
+    Prepared,
+    TableState,
+    assert_complete,
+    assert_conserved,
+    plan_table,
+    prepare,
+    stay_parts,
+)
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.workspace.settings import injected, setting
 
@@ -130,6 +138,8 @@ class DuckDBWarehouse:
         """Merge loads in one transaction; see :class:`~signalroom.warehouse.base.Warehouse`."""
         with self._lock:
             done = self.merged(stream.source, stream.name)
+            if replay:
+                assert_complete(stream, loads, done)
             pending = sorted((one for one in loads if replay or one.load_id not in done), key=lambda one: one.load_id)
             already = tuple(load.load_id for load in loads if not replay and load.load_id in done)
             if not pending and not replay:
@@ -150,7 +160,8 @@ class DuckDBWarehouse:
         columns = bookkeeping.columns_in_force(self._execute, stream.source, table.name)
         stored = {} if replay else bookkeeping.positions(self._execute, stream.source, stream.name)
         newest = "" if replay else max(self.merged(stream.source, stream.name), default="")
-        state = TableState(columns, stored, newest)
+        owners = {} if replay else bookkeeping.owners(self._execute, stream.source, stream.name)
+        state = TableState(columns, stored, newest, owners)
         plan = plan_table(stream, table, loads, state, lake)
         displaced = withdrawn_keys(connection, plan) if columns and not replay else None
         stay = stay_parts(stream, plan, lake) if displaced is not None and displaced.num_rows else ()
@@ -174,10 +185,9 @@ class DuckDBWarehouse:
                 assert_conserved(one.plan.title, result)
                 self._keep_rejects(stream, one, replay=replay)
                 self._keep_schema(stream, one, loads)
-                if loads:
-                    bookkeeping.write_positions(
-                        self._execute, stream.source, stream.name, one.plan.positions, loads[-1].load_id
-                    )
+                bookkeeping.write_positions(
+                    self._execute, stream.source, stream.name, one.plan.positions, one.plan.owners
+                )
                 results.append(result)
             failpoint("warehouse.commit.before")
             connection.commit()
@@ -196,17 +206,15 @@ class DuckDBWarehouse:
             )
 
     def _keep_rejects(self, stream: Stream, one: Prepared, *, replay: bool) -> None:
-        """Move the stage's rejects to ``signalroom.rejects``; a replay judges again."""
+        """Move the stage's rejects to ``signalroom.rejects``; those of versions that leave go, a replay judges again."""
         connection, name, table = self.connect(), one.stage.name, one.plan.table.name
-        if replay:
-            connection.execute(
-                "DELETE FROM signalroom.rejects WHERE source = ? AND stream = ? AND table_name = ?",
-                [stream.source, stream.name, table],
-            )
+        leaving = [(version.load_id, version.key) for version in one.plan.objects.withdraw]
+        all_of_them = None if replay or one.plan.clear else leaving
+        bookkeeping.forget_rejects(self._execute, stream.source, stream.name, table, all_of_them)
         connection.execute(f"""INSERT INTO signalroom.rejects
             SELECT p.load_id, {literal(stream.source)}, {literal(stream.name)}, {literal(table)}, p.source_ref, r._row,
                 r.column_name, r.value, r.reason, r.raw
-            FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part) WHERE NOT p.restored""")
+            FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part)""")
 
     def run(self, sql: str) -> None:
         """Run statements of our own."""

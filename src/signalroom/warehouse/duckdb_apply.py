@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
-from signalroom.stream import Column
+from signalroom.stream import Column, Table
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.casts import duckdb_type
 from signalroom.warehouse.merge import Prepared, TablePlan, beats, in_live_slice, lineage_of
@@ -24,9 +24,24 @@ def withdrawn_keys(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> pa
     """Return the keys whose row comes from a version that leaves, or None when none leaves."""
     if plan.table.disposition != "merge" or not plan.objects.withdraw:
         return None
-    withdrawn = ", ".join(literal(version.key) for version in plan.objects.withdraw)
-    return connection.sql(f"""SELECT {listed(plan.table.key)} FROM {qualified(plan.title)}
-        WHERE _file_time IS NOT NULL AND {_ORIGIN} IN ({withdrawn})""").to_arrow_table()
+    held = f"SELECT {listed(plan.table.key)} FROM {{}} WHERE {_withdrawn(plan)}"
+    tables = [qualified(plan.title), *_tombstones(connection, plan.title)]
+    return connection.sql(" UNION ".join(held.format(one) for one in tables)).to_arrow_table()
+
+
+def _withdrawn(plan: TablePlan) -> str:
+    """Return the condition that a row comes from a version that leaves."""
+    keys = ", ".join(literal(version.key) for version in plan.objects.withdraw)
+    return f"_file_time IS NOT NULL AND {_ORIGIN} IN ({keys})"
+
+
+def _tombstones(connection: duckdb.DuckDBPyConnection, title: str) -> list[str]:
+    """Return the table of a table's tombstones; nothing before its first delete."""
+    schema, table = f"{title}__deleted".split(".", 1)
+    found = connection.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", [schema, table]
+    ).fetchone()
+    return [qualified(f"{title}__deleted")] if found else []
 
 
 def apply(
@@ -40,12 +55,12 @@ def apply(
     if plan.clear:
         connection.execute(f"DELETE FROM {target}")
     if plan.objects.withdraw and not plan.clear:
-        withdrawn = ", ".join(literal(version.key) for version in plan.objects.withdraw)
-        connection.execute(f"DELETE FROM {target} WHERE _file_time IS NOT NULL AND {_ORIGIN} IN ({withdrawn})")
+        for held_in in (target, *_tombstones(connection, plan.title)):
+            connection.execute(f"DELETE FROM {held_in} WHERE {_withdrawn(plan)}")
     if plan.slices.live:
         connection.execute(f"DELETE FROM {target} AS t WHERE {in_live_slice(plan, 't')}")
     late = 0
-    if plan.table.disposition == "merge":
+    if plan.table.disposition == "merge" and prepared.schema.columns:
         late = _displace(connection, prepared, target)
     failpoint("warehouse.apply.delete")
     merged = _insert(connection, prepared, target, restored=False)
@@ -69,7 +84,7 @@ def _shape(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: st
     columns = ", ".join(_column(column) for column in (*schema.columns, *lineage_of(plan.table)))
     if replay:
         connection.execute(f"CREATE OR REPLACE TABLE {target} ({columns})")
-        connection.execute(f"DROP TABLE IF EXISTS {_tombstones(plan.title)}")
+        connection.execute(f"DROP TABLE IF EXISTS {qualified(plan.title + '__deleted')}")
         return
     connection.execute(f"CREATE TABLE IF NOT EXISTS {target} ({columns})")
     if schema.retyped:
@@ -86,10 +101,6 @@ def _column(column: Column) -> str:
     return f"{ident(column.name)} {duckdb_type(column.type)}"
 
 
-def _tombstones(title: str) -> str:
-    return qualified(f"{title}__deleted")
-
-
 def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> int:
     """Delete the rows that winners displace; return how many pending winners came too late.
 
@@ -97,34 +108,28 @@ def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target:
     """
     plan, stage = prepared.plan, prepared.stage
     table, lose = plan.table, ident(stage.name + "_lose")
-    tombstones = _bury(connection, prepared, target)
+    kept = kept_columns(table)
+    if prepared.deletes:
+        connection.execute(f"""CREATE TABLE IF NOT EXISTS {qualified(plan.title + "__deleted")} AS
+            SELECT {listed(kept)} FROM {target} LIMIT 0""")
+    tombstones = _tombstones(connection, plan.title)
     if not tombstones and not stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)"):
         return 0
-    kept = list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
-    held = f"SELECT {listed(kept)} FROM {target}"
-    if tombstones:
-        held += f" UNION ALL SELECT {listed(kept)} FROM {tombstones}"
+    held = " UNION ALL ".join(f"SELECT {listed(kept)} FROM {held_in}" for held_in in (target, *tombstones))
     same = " AND ".join(f"n.{ident(k)} = t.{ident(k)}" for k in table.key)
     connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS SELECT n._r AS r, n._restored AS restored
         FROM ({prepared.survivors()}) n JOIN ({held}) t ON {same} WHERE NOT {beats(table, "n", "t")}""")
     late = stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
     connection.execute(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late; DROP TABLE temp.signalroom_late")
-    for held_in in filter(None, (target, tombstones)):
+    for held_in in (target, *tombstones):
         connection.execute(f"""DELETE FROM {held_in} WHERE ({listed(table.key)}) IN
             (SELECT ({listed(table.key)}) FROM ({prepared.survivors()}))""")
     return late
 
 
-def _bury(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> str:
-    """Return the table of tombstones, made when the first delete arrives; empty where there is none."""
-    stage, title = prepared.stage, prepared.plan.title
-    schema, table = title.split(".", 1)
-    known = f"""SELECT count(*) FROM information_schema.tables
-        WHERE table_schema = {literal(schema)} AND table_name = {literal(table + "__deleted")}"""
-    if prepared.deletes:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {_tombstones(title)} AS SELECT * FROM {target} LIMIT 0")
-        return _tombstones(title)
-    return _tombstones(title) if stage.count(known) else ""
+def kept_columns(table: Table) -> list[str]:
+    """Return what a tombstone keeps: the key, what orders it, and where it came from."""
+    return list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str, *, restored: bool) -> int:
@@ -136,8 +141,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: s
     inserted = _count(connection, f"""INSERT INTO {target} ({names})
         SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op <> 'delete'""")  # fmt: skip
     if prepared.plan.table.disposition == "merge" and prepared.deletes:
-        inserted += _count(connection, f"""INSERT INTO {_tombstones(prepared.plan.title)} ({names})
-            SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op = 'delete'""")  # fmt: skip
+        kept = listed(kept_columns(prepared.plan.table))
+        inserted += _count(connection, f"""INSERT INTO {qualified(prepared.plan.title + "__deleted")} ({kept})
+            SELECT {kept} FROM ({prepared.survivors()}) WHERE {wanted} AND _op = 'delete'""")  # fmt: skip
     return inserted
 
 

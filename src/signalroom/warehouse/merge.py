@@ -1,29 +1,29 @@
 """The merge plan, once for every warehouse: what is staged, which rows lose, and the SQL both dialects share.
 
-A merge of one stream runs in this order. Planning looks at names only (``objects.py``, ``slices.py``). Staging types the
-records on a DuckDB connection (``staging.py``). Ranking picks one winner for each key among the staged rows by (order
+A merge of one stream runs in this order. Planning looks at names only (``objects.py``, ``slices.py``). Staging types
+the records on a DuckDB connection (``staging.py``). Ranking picks one winner for each key among the staged rows by (order
 columns, file time, object or load, row), so the result never depends on the order in which loads arrived. The engine
 then applies the survivors to its table in one transaction, which begins with the load ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from signalroom.errors import ConfigError, DataError
+from signalroom.errors import ConfigError, DataError, nearest
 from signalroom.load import Load, Part
 from signalroom.position import Json
 from signalroom.stream import Column, Stream, Table
 from signalroom.warehouse.base import LakeReader, MergeResult
 from signalroom.warehouse.infer import infer
 from signalroom.warehouse.objects import ObjectPlan, Version, arrived_versions, plan_objects, stored_versions
-from signalroom.warehouse.parts import StagedPart, file_time
+from signalroom.warehouse.parts import BEGINNING, StagedPart, file_time
 from signalroom.warehouse.quoting import ident, listed, literal
 from signalroom.warehouse.schema import LINEAGE, Schema, resolve, with_types
-from signalroom.warehouse.slices import SlicePlan, plan_slices
+from signalroom.warehouse.slices import DaySlice, SlicePlan, plan_slices
 from signalroom.warehouse.staging import Stage, stage
 from signalroom.warehouse.textual import data_fields, group_parts
 
@@ -40,11 +40,13 @@ class TableState:
         columns: The columns in force; empty before the first load.
         positions: The stream's positions; empty under replay.
         newest_load: Greatest load id merged so far; empty before the first load and under replay.
+        owners: Partition -> the load that its position comes from; empty under replay.
     """
 
     columns: tuple[Column, ...]
     positions: Mapping[str, Json]
     newest_load: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class TablePlan:
         clear: Whether the table's rows all leave first (``replace`` with a newer snapshot).
         superseded: Records of pending parts that are not read at all: copies, replaced or older snapshots.
         positions: Partition values to write.
+        owners: Partition -> the load its value comes from.
     """
 
     table: Table
@@ -70,6 +73,7 @@ class TablePlan:
     clear: bool
     superseded: int
     positions: Mapping[str, Json]
+    owners: Mapping[str, str]
 
 
 def lineage_of(table: Table) -> tuple[Column, ...]:
@@ -79,12 +83,13 @@ def lineage_of(table: Table) -> tuple[Column, ...]:
 
 def plan_table(stream: Stream, table: Table, loads: Sequence[Load], state: TableState, lake: LakeReader) -> TablePlan:
     """Decide what the pending ``loads`` (oldest first) do to ``table``; reads no row."""
-    recorded = dict(state.positions)
-    for load in loads:
-        recorded.update(load.positions)
+    _refuse_unknown(stream, loads)
     arrived = arrived_versions(loads, table.name)
     newest_only = table.disposition == "replace"
-    objects = plan_objects(stored_versions(state.positions), arrived, recorded, newest_only=newest_only)
+    written, owners = _advanced(loads, state)
+    recorded = {**state.positions, **written}
+    stored = stored_versions(state.positions, table.name)
+    objects = plan_objects(stored, arrived, recorded, newest_only=newest_only, table=table.name)
     slices = plan_slices(state.positions, loads if table.disposition == "replace_slice" else ())
     entering = {(version.load_id, version.part) for version in objects.enter}
     pending = [(load, part) for load in loads for part in load.parts if part.table == table.name]
@@ -96,7 +101,9 @@ def plan_table(stream: Stream, table: Table, loads: Sequence[Load], state: Table
     older = _fetch(stream, [v for v in objects.enter if (v.load_id, v.part) not in read], lake)
     parts = _ranked([(load, part, False) for load, part in chosen] + [(load, part, True) for load, part in older], lake)
     clear = newest_only and (bool(objects.enter) if arrived or objects.stay else bool(chosen))
-    written = {name: value for load in loads for name, value in load.positions.items()}
+    settled = {part.object_key for load in loads for part in load.parts} | {
+        one.partition(day) for load in loads for one in load.slices for day in one.days()
+    }  # what objects and slices decide for themselves
     return TablePlan(
         table=table,
         title=f"{stream.source}.{table.name}",
@@ -105,14 +112,47 @@ def plan_table(stream: Stream, table: Table, loads: Sequence[Load], state: Table
         slices=slices,
         clear=clear,
         superseded=sum(part.rows for load, part in pending if (load.load_id, part.name) not in read),
-        positions={**_without_stale(written, slices), **objects.positions, **slices.positions},
+        positions={
+            **{name: value for name, value in written.items() if name not in settled},
+            **objects.positions,
+            **slices.positions,
+        },
+        owners={**owners, **{v.key: v.load_id for v in (*stored.values(), *arrived)}, **slices.owners},
     )
 
 
-def _without_stale(written: Mapping[str, Json], slices: SlicePlan) -> dict[str, Json]:
-    """Leave out the partitions of observations that are older than what is known."""
-    stale = {"|".join([day.day.isoformat(), *(f"{n}={v}" for n, v in day.filters)]) for day in slices.days}
-    return {name: value for name, value in written.items() if name not in stale}
+def _refuse_unknown(stream: Stream, loads: Sequence[Load]) -> None:
+    """Stop before a load's rows would be passed over because nobody names their table."""
+    named = {table.name for table in stream.tables}
+    for load in loads:
+        for part in load.parts:
+            if part.table not in named:
+                raise ConfigError(
+                    f"Load {load.load_id} of {stream.title} holds rows of {part.table!r}, a table the stream does not name.",
+                    mend=nearest(part.table, named) or "Put the table back into the stream until the load is merged.",
+                )
+
+
+def _advanced(loads: Sequence[Load], state: TableState) -> tuple[dict[str, Json], dict[str, str]]:
+    """Return the partition values that loads bring and whose they are; a late load takes none back."""
+    values: dict[str, Json] = {}
+    owners: dict[str, str] = {}
+    for load in loads:
+        for name, value in load.positions.items():
+            if load.load_id >= owners.get(name, state.owners.get(name, "")):
+                values[name], owners[name] = value, load.load_id
+    return values, owners
+
+
+def assert_complete(stream: Stream, loads: Sequence[Load], merged: Set[str]) -> None:
+    """Fail a replay that would leave out loads the tables hold: their rows would be gone."""
+    missing = sorted(merged - {load.load_id for load in loads})
+    if missing:
+        raise DataError(
+            f"A replay of {stream.title} must read all of its merged loads, and {len(missing)} are missing: "
+            f"{', '.join(missing[:3])}.",
+            mend="Nothing was changed; restore them in the lake, then replay the whole stream.",
+        )
 
 
 def stay_parts(stream: Stream, plan: TablePlan, lake: LakeReader) -> list[tuple[Load, Part]]:
@@ -131,12 +171,12 @@ def _fetch(stream: Stream, versions: Sequence[Version], lake: LakeReader) -> lis
 
 def _ranked(found: Sequence[tuple[Load, Part, bool]], lake: LakeReader) -> tuple[StagedPart, ...]:
     """Number parts by file time, then object (or load, where there is none): the order in which ties are broken."""
-    beginning = datetime.fromtimestamp(0, UTC)
 
     def rank(item: tuple[Load, Part, bool]) -> tuple[bool, datetime, str, str]:
         load, part, _ = item
-        tie = part.source_ref or part.object_key if part.file_time else load.load_id
-        return (part.file_time is not None, part.file_time or beginning, tie, part.name)
+        moment = file_time(part)
+        tie = part.object_key or part.source_ref if moment else load.load_id
+        return (moment is not None, moment or BEGINNING, tie, part.name)
 
     return tuple(
         StagedPart(number, load, part, lake.local(load, part), restored)
@@ -220,7 +260,8 @@ def prepare(
 
 
 def _bring_back(
-    connection: duckdb.DuckDBPyConnection, staged: Stage, displaced: pa.Table, stay: Sequence[tuple[Load, Part]], lake: LakeReader
+    connection: duckdb.DuckDBPyConnection, staged: Stage, displaced: pa.Table,
+    stay: Sequence[tuple[Load, Part]], lake: LakeReader,
 ) -> None:  # fmt: skip
     """Add to the stage the older rows of the keys whose row is withdrawn."""
     older = _ranked([(load, part, True) for load, part in stay], lake)
@@ -259,7 +300,14 @@ def _rank(staged: Stage, plan: TablePlan) -> int:
     if table.disposition == "replace_slice":
         _drop_foreign(staged, plan)
         staged.connection.execute(f"""INSERT INTO {lose} SELECT s.rowid, p.restored FROM {name} s JOIN {parts} p
-            USING (_part) WHERE NOT EXISTS (SELECT 1 FROM {_days(plan, live_only=True)} WHERE {_in_slice(plan)})""")
+            USING (_part) WHERE NOT EXISTS (SELECT 1 FROM {_days(plan, plan.slices.live)} WHERE {_in_slice(plan)})""")
+        if plan.slices.overlapping:
+            staged.connection.execute(f"""INSERT INTO {lose} SELECT s.rowid, p.restored FROM {name} s JOIN {parts} p
+                USING (_part) WHERE s.rowid NOT IN (SELECT r FROM {lose})
+                AND {_newest(plan, (*plan.slices.live, *plan.slices.known), "s", load="")}
+                > {_newest(plan, plan.slices.live, "s")}""")
+    if not plan.parts or not staged.columns:
+        return staged.count(f"SELECT count(*) FROM {lose} WHERE NOT restored")
     if table.key and table.disposition in ("merge", "replace_slice"):
         best = ", ".join([*(f"{_order_of(staged, c)} DESC NULLS LAST" for c in table.order), "s._part DESC"])
         staged.connection.execute(f"""INSERT INTO {lose} SELECT r, restored FROM (
@@ -282,18 +330,20 @@ def _drop_foreign(staged: Stage, plan: TablePlan) -> None:
     """Set aside rows that lie outside every slice their load is authoritative for."""
     name, parts = ident(staged.name), ident(staged.name + "_parts")
     foreign = f"""FROM {name} s JOIN {parts} p USING (_part)
-        WHERE NOT EXISTS (SELECT 1 FROM {_days(plan, live_only=False)} WHERE {_in_slice(plan)})"""
+        WHERE NOT EXISTS (SELECT 1 FROM {_days(plan, plan.slices.days)} WHERE {_in_slice(plan)})"""
     column = plan.table.slice_column
     reason = literal("lies outside the days and filters its load is authoritative for")
+    raw = ", ".join(f"{literal(c.path or c.name)}, CAST(s.{ident(c.name)} AS VARCHAR)" for c in staged.columns)
     staged.connection.execute(f"""
         INSERT INTO {ident(staged.name + "_rejects")} SELECT s._part, {staged.rows_of("s")}, {literal(column)},
-            CAST(s.{ident(column)} AS VARCHAR), {reason}, CAST(to_json(s) AS VARCHAR) {foreign};
+            CAST(s.{ident(column)} AS VARCHAR), {reason}, CAST(json_object({raw}) AS VARCHAR) {foreign};
         DELETE FROM {name} WHERE rowid IN (SELECT s.rowid {foreign})""")
 
 
 def filters_of(plan: TablePlan) -> tuple[str, ...]:
     """Return the columns that the plan's slices filter by; raises ConfigError for one outside the key."""
-    names = tuple(dict.fromkeys(name for day in plan.slices.days for name, _ in day.filters))
+    days = (*plan.slices.days, *plan.slices.known)
+    names = tuple(dict.fromkeys(name for day in days for name, _ in day.filters))
     for name in (*names, plan.table.slice_column):
         if plan.table.key and name not in plan.table.key:
             raise ConfigError(
@@ -303,16 +353,16 @@ def filters_of(plan: TablePlan) -> tuple[str, ...]:
     return names
 
 
-def _days(plan: TablePlan, *, live_only: bool) -> str:
-    """Return the slices as a relation ``l(load_id, day, f_…)`` of literals."""
+def _days(plan: TablePlan, chosen: Sequence[DaySlice]) -> str:
+    """Return slices as a relation ``l(load_id, rank, day, f_…)`` of literals."""
     names = filters_of(plan)
-    chosen = [day for day in plan.slices.days if day.live or not live_only]
     rows = [
-        f"({literal(d.load_id)}, DATE '{d.day}'{''.join(f', {literal(dict(d.filters).get(n))}' for n in names)})"
+        f"({literal(d.load_id)}, {d.rank}, DATE '{d.day}'"
+        f"{''.join(f', {literal(dict(d.filters).get(n))}' for n in names)})"
         for d in chosen
-    ] or [f"('', DATE '0001-01-01'{', NULL' * len(names)})"]
+    ] or [f"('', -1, CAST(NULL AS DATE){', NULL' * len(names)})"]
     head = "".join(f", {ident('f_' + name)}" for name in names)
-    return f"(VALUES {', '.join(rows)}) AS l(load_id, day{head})"
+    return f"(VALUES {', '.join(rows)}) AS l(load_id, rank, day{head})"
 
 
 def _in_slice(plan: TablePlan, row: str = "s", *, load: str = "p.load_id") -> str:
@@ -323,9 +373,17 @@ def _in_slice(plan: TablePlan, row: str = "s", *, load: str = "p.load_id") -> st
     return f"{same_load}l.day = {row}.{ident(plan.table.slice_column)}{filters}"
 
 
+def _newest(plan: TablePlan, chosen: Sequence[DaySlice], row: str, *, load: str = "p.load_id") -> str:
+    """Return the rank of the newest of the ``chosen`` observations that ``row`` lies in; -1 where it lies in none."""
+    return f"coalesce((SELECT max(l.rank) FROM {_days(plan, chosen)} WHERE {_in_slice(plan, row, load=load)}), -1)"
+
+
 def in_live_slice(plan: TablePlan, row: str) -> str:
     """Return the condition that a table's row lies in a slice that is replaced; reads alike in both dialects."""
-    return f"EXISTS (SELECT 1 FROM {_days(plan, live_only=True)} WHERE {_in_slice(plan, row, load='')})"
+    if plan.slices.overlapping:
+        newest = _newest(plan, plan.slices.live, row, load="")
+        return f"{newest} > {_newest(plan, plan.slices.known, row, load='')}"
+    return f"EXISTS (SELECT 1 FROM {_days(plan, plan.slices.live)} WHERE {_in_slice(plan, row, load='')})"
 
 
 def beats(table: Table, new: str, old: str) -> str:
@@ -336,7 +394,7 @@ def beats(table: Table, new: str, old: str) -> str:
     condition = "false"
     for column in reversed([*(ident(c) for c in table.order), "_file_time", "", "_row"]):
         a, b = (f"{new}.{column}", f"{old}.{column}") if column else (_tie(new), _tie(old))
-        greater = f"({a} > {b} OR ({a} IS NOT NULL AND {b} IS NULL))"
+        greater = f"(coalesce({a} > {b}, false) OR ({a} IS NOT NULL AND {b} IS NULL))"
         condition = f"({greater} OR ({a} IS NOT DISTINCT FROM {b} AND {condition}))"
     return condition
 

@@ -123,8 +123,9 @@ def _overlap(observations: Iterable[_Observation]) -> bool:
     for one in observations:
         by_day.setdefault(one.day, []).append(dict(one.filters))
     for filters in by_day.values():
-        if len({frozenset(one) for one in filters}) == 1:
-            continue  # the same columns everywhere: equal or apart
+        distinct = {frozenset(one.items()) for one in filters}
+        if len(distinct) == len(filters) and len({frozenset(one) for one in filters}) == 1:
+            continue  # the same columns everywhere, no values twice: all are apart
         for a, b in combinations(filters, 2):
             if all(a[column] == b[column] for column in a.keys() & b.keys()):
                 return True
