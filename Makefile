@@ -3,24 +3,33 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Twice quiet: an error is printed, a remark about a machine's own pip settings is not.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-	--annotation-style line --python-version 3.11 --group build
+	--annotation-style line --python-version 3.11 --group build pyproject.toml
 
+# One pip at a time, whatever -j says.
+.NOTPARALLEL:
 .PHONY: help demo test quick lint bench bench-full docs lock clean
 
 help: ## Print this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "This needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # The package is installed without its dependencies: they come from the hashed lock and nowhere else.
-$(VENV)/.run: requirements/run.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "installing (about a minute the first time)"
 	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.%: requirements/%.txt $(VENV)/.run
+$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: requirements/%.txt $(VENV)/.run
+	@echo "installing what $* needs"
 	@$(PIP) install --require-hashes --no-deps -r requirements/$*.txt
 	@touch $@
 
@@ -28,16 +37,16 @@ demo: $(VENV)/.run ## Run the main job on simulated upstreams: no account, no se
 	@$(BIN)/signalroom demo
 
 test: $(VENV)/.test ## Run every test (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@$(PYTEST)
 
 quick: $(VENV)/.test ## Run the quick tests (under a minute)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
+	@$(PYTEST) -m "not slow"
 
-lint: $(VENV)/.test $(VENV)/.lint ## Format check, lint, types, layers, dependencies, spelling
+lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, dependencies, spelling
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/basedpyright --level error
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/deptry src
 	@$(BIN)/codespell
 
@@ -50,12 +59,12 @@ bench-full: $(VENV)/.test $(VENV)/.bench ## The same at full size
 docs: $(VENV)/.run ## Write docs/reference from the settings and commands themselves
 	@$(BIN)/python -m signalroom.cli.reference
 
-lock: ## Compile the locks again (hashes, no addresses)
-	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(PIP) install 'uv>=0.8')
-	@$(LOCK) pyproject.toml -o requirements/run.txt
-	@$(LOCK) pyproject.toml --extra postgres --group test -c requirements/run.txt -o requirements/test.txt
-	@$(LOCK) pyproject.toml --extra postgres --group test --group lint -c requirements/test.txt -o requirements/lint.txt
-	@$(LOCK) pyproject.toml --extra postgres --group test --group bench -c requirements/test.txt -o requirements/bench.txt
+lock: | $(BIN)/python ## Compile the locks again (hashes, no addresses); UPGRADE=--upgrade takes the newest
+	@test -x $(BIN)/uv || $(PIP) install 'uv>=0.8'
+	@$(LOCK) $(UPGRADE) -o requirements/run.txt
+	@$(LOCK) $(UPGRADE) --extra postgres --group test -c requirements/run.txt -o requirements/test.txt
+	@$(LOCK) $(UPGRADE) --extra postgres --group test --group lint -c requirements/test.txt -o requirements/lint.txt
+	@$(LOCK) $(UPGRADE) --extra postgres --group test --group bench -c requirements/test.txt -o requirements/bench.txt
 
 clean: ## Remove what was built and the demo's workspace
-	@rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo build dist bench/out .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ FIRST_COMMIT = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 """Commit time of the first load; each later one commits a minute after the one before."""
 
 _CHUNK = 1 << 20
+_ids = itertools.count(1)  # unique in a warehouse that many folders share
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Loads:
             load_id: An id of one's own; empty means the next.
         """
         number = len(self._made) + 1
-        name = load_id or f"{number:08d}"
+        name = load_id or f"{next(_ids):012d}"
         folder = self.folder / name
         folder.mkdir(parents=True)
         positions: dict[str, Json] = {}

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<text>.*?)```\n", re.S)
+BLOCK = re.compile(r"```(?P<kind>\w+)\n(?P<text>.*?)```\n", re.S)
 NAMED = re.compile(r"`([\w./]+\.(?:toml|yml|sql|j2|mjml))`:?$")
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -46,13 +46,15 @@ def run(command: str, folder: Path) -> str:
 def follow(folder: Path) -> dict[str, str]:
     """Do what the page says and return what each command printed."""
     printed: dict[str, str] = {}
-    for block in BLOCK.finditer((DOCS / "tutorial.md").read_text()):
-        named, text = NAMED.search(block["before"]), block["text"]
+    page = (DOCS / "tutorial.md").read_text()
+    for block in BLOCK.finditer(page):
+        before = page[: block.start()].strip().splitlines()[-1]
+        named, text = NAMED.search(before), block["text"]
         if block["kind"] == "sh":
             for command in text.strip().splitlines():
                 if not command.startswith("pip install"):  # the test's environment has it
                     printed[command] = run(command, folder)
-        elif named and "at the end of" not in block["before"]:
+        elif named and "at the end of" not in before:
             file = folder / named[1]
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
@@ -69,7 +71,7 @@ def test_the_tutorial_runs_and_its_numbers_equal_an_independent_reading(tmp_path
     assert len(rows) == 336_776
 
     def ask(sql: str) -> list[dict]:
-        return json.loads(run(f'signalroom query "{sql}" --json', tmp_path))["rows"]
+        return json.loads(run(f'signalroom query "{sql}" --json', tmp_path))
 
     by_origin = ask("select origin, count(*) as n, count(dep_time) as departed, sum(distance) as miles from nyc.flights group by 1")
     assert {one["origin"]: one["n"] for one in by_origin} == Counter(row["origin"] for row in rows)

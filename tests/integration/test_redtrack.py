@@ -188,7 +188,11 @@ def test_rows_that_move_between_pages_are_read_again(make, upstream):
         (b'{"error":"busy"}', RetryableError, "other than a list of rows"),
         (b'[{"source_id":"a"}]', DataError, "no date"),
         (b'["a"]', DataError, "no date"),
-        (b"[" + b",".join([b'{"date":"2026-11-19","source_id":"a"}'] * 6) + b"]", RetryableError, "6 rows instead of 5"),
+        (
+            b"[" + b",".join([b'{"date":"2026-11-19","source_id":"a"}'] * 6) + b"]",
+            RetryableError,
+            "6 rows instead of 5",
+        ),
     ],
 )
 def test_answers_that_are_no_page(make, upstream, body, error, told):

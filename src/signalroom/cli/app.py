@@ -54,7 +54,9 @@ class App(Group):
             _say(_with_mend(problem))
             code = CONFIG
         except SignalRoomError as problem:
-            _tell(problem, str(problem), session)
+            # What a database says may have lines of its own, with a pointer under the place.
+            sentence = f"{problem.message}\n{problem.mend}" if "\n" in problem.message else str(problem)
+            _tell(problem, sentence.rstrip(), session)
             code = exit_code(problem)
         except Exception as problem:  # noqa: BLE001 - the outermost border: a person reads a sentence, not a traceback
             mend = "" if session.debug else " Run it again with --debug, and report what it prints."

@@ -101,7 +101,8 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
         click.Option(
             ["--log-level"],
             type=click.Choice(LEVELS, case_sensitive=False),
-            help="Show log lines from this level on, on standard error.",
+            metavar="LEVEL",
+            help="Show log lines from this level on: debug, info, warning or error.",
             **shared,
         ),
         click.Option(["--log-json"], is_flag=True, help="Write log lines as JSON objects.", **shared),
@@ -110,8 +111,8 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     session = ctx.ensure_object(Session)
-    if value and param.name is not None:
-        setattr(session, param.name, value)
+    if value:
+        setattr(session, str(param.name), value)
 
 
 def json_option(function: _F) -> _F:

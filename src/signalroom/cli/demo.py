@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -16,7 +16,7 @@ from signalroom.cli.build import build_summary
 from signalroom.cli.command import command, json_option
 from signalroom.cli.demo_truth import Compared, compare, fetch_truth
 from signalroom.cli.demo_world import DemoState, environment, prepare, write_environment, write_exports
-from signalroom.cli.output import count, duration, note, print_json, print_table, size
+from signalroom.cli.output import count, duration, print_json, print_table, size, table_text
 from signalroom.cli.report import message_record, message_text
 from signalroom.cli.session import Session, pass_session
 from signalroom.cli.sync import stream_notes, stream_row
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _REPORT = "daily_ccw"
 _PROJECT = "CCW"
-_WIDTH = 72
+
+Say: TypeAlias = "Callable[..., None]"
+"""Takes a paragraph for people, or nothing for an empty line."""
 
 
 @dataclass(slots=True)
@@ -42,7 +44,6 @@ class Story:
     Attributes:
         root: The workspace.
         state: Its world.
-        say: Takes each paragraph for people; silent with ``--json``.
         streams: What was synced.
         build: What was built.
         delivery: Where the report went.
@@ -53,7 +54,6 @@ class Story:
 
     root: Path
     state: DemoState
-    say: Callable[..., None]
     streams: list[StreamSync] = field(default_factory=list["StreamSync"])
     build: BuildResult | None = None
     delivery: Delivery | None = None
@@ -94,12 +94,13 @@ def demo(
     """
     began = time.monotonic()
     wanted = DemoState(seed, today.date(), orders_per_day, datetime.now(UTC), warehouse_url)
-    state, made = prepare(folder, wanted, template)
-    story = Story(folder, state, _silent if as_json else click.echo)
     session.start_logging()
-    _introduce(story, made=made)
-    with session.progress(as_json=as_json) as progress:
-        _tell(story, progress)
+    state, made = prepare(folder, wanted, template)
+    story = Story(folder, state)
+    with session.progress(as_json=as_json) as shown:
+        say = _silent if as_json else shown.say
+        _introduce(story, say, made=made)
+        _tell(story, shown, say)
     if as_json:
         print_json(_record(story))
     else:
@@ -111,7 +112,7 @@ def demo(
         )
 
 
-def _tell(story: Story, progress: OnProgress) -> None:
+def _tell(story: Story, progress: OnProgress, say: Say) -> None:
     """Do it all: upstreams up, sync, build, deliver, check."""
     from signalroom.room import Room
     from signalroom.simulators import serve
@@ -119,18 +120,18 @@ def _tell(story: Story, progress: OnProgress) -> None:
 
     world = story.state.world()
     files, written = write_exports(story.state, world, story.root, progress)
+    told = f"{count(files, 'export file')}, {size(written)}, written" if files else "their files are there already"
+    say(_line("upstreams", f"Everflow, Redtrack and a CRM's exports, on loopback ({told})"))
     with serve(world) as upstreams:
         variables = environment(upstreams)
         write_environment(story.root, variables)
         # The demo's own win: no key of this machine's environment goes to a simulator, none of its to a vendor.
         workspace = Workspace.load(story.root, {**os.environ, **variables})
         with Room(workspace, story.state.clock()) as room:
-            told = (
-                f"{count(files, 'export file')}, {size(written)}, written" if files else "their files are there already"
-            )
-            story.say(f"  {_dim('upstreams')}  Everflow, Redtrack and a CRM's exports on loopback ({told})\n")
             _sync(story, room, progress)
+            say(_loaded(story))
             _build(story, room, progress)
+            say(_built(story))
             _deliver(story, room, progress)
             _check(story, room, upstreams)
 
@@ -147,8 +148,6 @@ def _sync(story: Story, room: Room, progress: OnProgress) -> None:
         windowed = hasattr(room.source(source), "lookback_days")
         call = StepCall("sync", source, {"window": days} if windowed else {})
         story.streams += inline.run_step(room, call, progress=progress).streams
-    if not any(one.merge.load_ids for one in story.streams):
-        story.say(f"  {_dim('loaded')}     nothing new in {count(len(story.streams), 'stream')}")
 
 
 def _observed(story: Story, room: Room, source: str) -> bool:
@@ -213,42 +212,45 @@ def _check(story: Story, room: Room, upstreams: Upstreams) -> None:
     story.compared = compare(shown.data, truth(day), truth(day - timedelta(days=1)))
 
 
-def _introduce(story: Story, *, made: bool) -> None:
-    title = f"SignalRoom demo, the morning of {story.state.today:%A} {_long(story.state.today)}"
-    story.say(click.style(title, bold=True))
-    story.say(f"\n  {_dim('workspace')}  {story.root}{'' if made else ', made before'}")
+def _introduce(story: Story, say: Say, *, made: bool) -> None:
+    say(click.style(f"SignalRoom demo, the morning of {story.state.today:%A}, {_long(story.state.today)}", bold=True))
+    say()
+    say(_line("workspace", f"{story.root}{'' if made else ', made before'}"))
+
+
+def _loaded(story: Story) -> str:
+    """Return what came in, stream by stream; one line when nothing did."""
+    if not any(one.merge.load_ids for one in story.streams):
+        return _line("loaded", f"nothing new in {count(len(story.streams), 'stream')}")
+    headers = ("stream", "rows in", "merged", "superseded", "rejected", "size", "seconds")
+    drawn = table_text(headers, [stream_row(one) for one in story.streams], right=range(1, 7))
+    indented = "\n".join(f"    {line}" for line in drawn.split("\n"))
+    rows = sum(one.merge.rows_in for one in story.streams)
+    took = duration(sum(one.seconds for one in story.streams))
+    notes = [_aside(text) for one in story.streams for text in stream_notes(one)]
+    return "\n".join([_line("loaded", f"{count(rows, 'row')} in {took}"), "", indented, *notes, ""])
+
+
+def _built(story: Story) -> str:
+    if story.build is None:
+        return ""
+    told = f"{build_summary(story.build)} in {duration(story.build.seconds)}"
+    return "\n".join([_line("built", told), *(_aside(text) for text in story.build.notes)])
 
 
 def _conclude(story: Story, seconds: float) -> None:
-    """Print what was loaded and built, the report, where its e-mail is, and how its numbers compare."""
-    loaded = [one for one in story.streams if one.merge.load_ids]
-    if loaded:
-        headers = ("stream", "rows in", "merged", "superseded", "rejected", "size", "seconds")
-        print_table(headers, [stream_row(one) for one in story.streams], right=range(1, 7))
-    notes = [text for one in story.streams for text in stream_notes(one)]
-    if story.build:
-        click.echo(f"\n  {_dim('built')}      {build_summary(story.build)} in {duration(story.build.seconds)}")
-        notes += story.build.notes
-    for text in notes:
-        note(text)
-    _print_report(story)
-    rows = sum(one.merge.rows_in for one in story.streams)
-    click.echo(f"  {_dim('loaded')}     {count(rows, 'row')} in {duration(sum(one.seconds for one in story.streams))}")
-    click.echo(f"  {_dim('took')}       {duration(seconds)}")
-    _print_checked(story.compared, story.differing)
-
-
-def _print_report(story: Story) -> None:
-    rule = _dim("─" * _WIDTH)
+    """Print the report, where its e-mail is, and how its numbers compare."""
     delivery = story.delivery
-    if story.message is None or delivery is None:
-        return
-    told = "was delivered before, and was not sent again" if story.again else "delivered"
-    click.echo(f"  {_dim('report')}     {_REPORT} of {_long(story.state.report_day)} to {delivery.channel}: {told}\n")
-    click.echo(f"{rule}\n{message_text(story.message)}{rule}\n")
-    html = Path(delivery.receipt) / "email.html"
-    if html.is_file():
-        click.echo(f"  {_dim('e-mail')}     {html}")
+    if story.message is not None and delivery is not None:
+        told = "was delivered before, and was not sent again" if story.again else "delivered"
+        click.echo(_line("report", f"{_REPORT} of {_long(story.state.report_day)} to {delivery.channel}: {told}"))
+        drawn = message_text(story.message).rstrip("\n")
+        click.echo("\n" + "\n".join(f"    {_dim('│')} {line}" for line in drawn.split("\n")) + "\n")
+        html = Path(delivery.receipt) / "email.html"
+        if html.is_file():
+            click.echo(_line("e-mail", _near(html)))
+    click.echo(_line("took", duration(seconds)))
+    _print_checked(story.compared, story.differing)
 
 
 def _print_checked(compared: Sequence[Compared], differing: Sequence[Compared]) -> None:
@@ -281,6 +283,22 @@ def _record(story: Story) -> Mapping[str, Any]:
 
 def _long(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {_dim(f'{label:10}')} {text}"
+
+
+def _aside(text: str) -> str:
+    return f"    {click.style('note:', fg='yellow')} {text}"
+
+
+def _near(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _dim(text: str) -> str:

@@ -153,8 +153,9 @@ def prepare(root: Path, wanted: DemoState, template: str) -> tuple[DemoState, bo
         state = DemoState.read(root)
         if replace(state, made_at=wanted.made_at) != wanted:
             at = f" at {state.warehouse_url}" if state.warehouse_url else ""
+            which = f"seed {state.seed}, {state.today}, {state.orders_per_day} orders a day{at}"
             raise ConfigError(
-                f"{root} holds another demo: seed {state.seed}, {state.today}, {state.orders_per_day} orders a day{at}.",
+                f"{root} holds another demo: {which}.",
                 mend="Ask for the same one, or name another folder with --dir.",
             )
         return state, False

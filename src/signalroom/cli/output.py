@@ -19,8 +19,8 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
-    """Print rows as aligned columns under quiet headers.
+def table_text(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Return rows as aligned columns under quiet headers.
 
     Args:
         headers: Names of the columns.
@@ -28,9 +28,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: It
         right: Numbers of the columns set flush right.
     """
     first, *others = aligned([headers, *rows], right).split("\n")
-    click.secho(first, dim=True)
-    for line in others:
-        click.echo(line)
+    return "\n".join([click.style(first, dim=True), *others])
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
+    """Print what :func:`table_text` returns."""
+    click.echo(table_text(headers, rows, right))
 
 
 def note(text: str) -> None:

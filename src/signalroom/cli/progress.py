@@ -6,8 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+
+import click
 
 from signalroom.cli.output import count, duration, size
 from signalroom.run import OnProgress, Progress, ignore_progress
@@ -15,10 +17,32 @@ from signalroom.run import OnProgress, Progress, ignore_progress
 _LINE_EVERY_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Progress that is on show: call it with each report of progress.
+
+    Attributes:
+        take: Shows one report.
+        aside: Keeps the display out of the way while something else is printed.
+    """
+
+    take: OnProgress
+    aside: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def __call__(self, progress: Progress, /) -> None:
+        """Show one report of progress."""
+        self.take(progress)
+
+    def say(self, text: str = "") -> None:
+        """Print a line of the result to standard output, above the display."""
+        with self.aside():
+            click.echo(text)
+
+
 @contextmanager
-def nothing() -> Generator[OnProgress]:
+def nothing() -> Generator[Shown]:
     """Show nothing."""
-    yield ignore_progress
+    yield Shown(ignore_progress)
 
 
 @dataclass(slots=True)
@@ -56,7 +80,7 @@ class Pace:
 
 
 @contextmanager
-def lines(*, logged: bool, monotonic: Callable[[], float] = time.monotonic) -> Generator[OnProgress]:
+def lines(*, logged: bool, monotonic: Callable[[], float] = time.monotonic) -> Generator[Shown]:
     """Write a line to standard error every ten seconds: a step that is done sooner writes none.
 
     Args:
@@ -78,11 +102,11 @@ def lines(*, logged: bool, monotonic: Callable[[], float] = time.monotonic) -> G
         else:
             sys.stderr.write(f"{line}\n")
 
-    yield show
+    yield Shown(show)
 
 
 @contextmanager
-def display() -> Generator[OnProgress]:
+def display() -> Generator[Shown]:
     """Show a spinner, the phase, what it has done, its rate and the time left, on one line that goes away."""
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -96,15 +120,25 @@ def display() -> Generator[OnProgress]:
         TextColumn("[bright_black]{task.fields[described]}"),
         TimeElapsedColumn(),
     )
-    with Display(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None, described="", visible=False)
+    # Results go to standard output, which may be a file: it is not the display's to redirect.
+    shown = Display(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    task = shown.add_task("", total=None, described="", visible=False)
 
-        def show(progress: Progress, /) -> None:
-            changed = progress.phase != pace.phase
-            described = pace.describe(progress)
-            if changed:
-                shown.reset(task, total=None, visible=True)
-            total = progress.total_bytes if progress.bytes else None
-            shown.update(task, description=progress.phase, total=total, completed=progress.bytes, described=described)
+    def show(progress: Progress, /) -> None:
+        changed = progress.phase != pace.phase
+        described = pace.describe(progress)
+        if changed:
+            shown.reset(task, total=None, visible=True)
+        total = progress.total_bytes if progress.bytes else None
+        shown.update(task, description=progress.phase, total=total, completed=progress.bytes, described=described)
 
-        yield show
+    @contextmanager
+    def aside() -> Generator[None]:
+        shown.stop()
+        try:
+            yield
+        finally:
+            shown.start()
+
+    with shown:
+        yield Shown(show, aside)

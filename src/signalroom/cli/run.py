@@ -27,16 +27,20 @@ def run(session: Session, job: str, as_json: bool) -> None:
     from signalroom.engine import inline
 
     with session.room() as room, session.progress(as_json=as_json) as progress:
-        say = None if as_json else _say
-        outcomes = inline.run_job(room, job, progress, done=say)
+
+        def tell(outcome: Outcome) -> None:
+            if not as_json:
+                progress.say(_line(outcome))
+
+        outcomes = inline.run_job(room, job, progress, done=tell)
         if as_json:
             print_json({"job": job, "steps": [run_record(one.run) for one in outcomes]})
 
 
-def _say(outcome: Outcome) -> None:
-    """Print one step as it ends."""
+def _line(outcome: Outcome) -> str:
+    """Return a step that has ended, on one line."""
     took = duration(run_seconds(outcome.run))
-    click.echo(f"{click.style('✓', fg='green')} {outcome.run.step}  {click.style(_summary(outcome), dim=True)}  {took}")
+    return f"{click.style('✓', fg='green')} {outcome.run.step}  {click.style(f'{_summary(outcome)}, {took}', dim=True)}"
 
 
 def _summary(outcome: Outcome) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
+    from signalroom.cli.progress import Shown
     from signalroom.clock import Clock
     from signalroom.room import Room
-    from signalroom.run import OnProgress
     from signalroom.workspace.workspace import Workspace
 
 DEMO_STATE: Final = ".signalroom/demo/world.json"
@@ -68,7 +68,7 @@ class Session:
         else:
             telemetry.configure_plainly()
 
-    def progress(self, *, as_json: bool = False) -> AbstractContextManager[OnProgress]:
+    def progress(self, *, as_json: bool = False) -> AbstractContextManager[Shown]:
         """Return what shows a long step's progress: a display on a terminal, now and then a line elsewhere."""
         from signalroom.cli import progress
 

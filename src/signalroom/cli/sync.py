@@ -56,8 +56,7 @@ def sync(session: Session, what: str, window: str, pin: bool, as_json: bool) -> 
 def print_streams(streams: Sequence[StreamSync]) -> None:
     """Print what a sync or replay did to each stream, then what a person should know about it."""
     if streams and not any(one.merge.load_ids for one in streams):
-        where = streams[0].stream if len(streams) == 1 else f"{len(streams)} streams"
-        click.echo(f"Nothing new in {where}.")
+        click.echo(f"Nothing new in {', '.join(one.stream for one in streams)}.")
     else:
         headers = ("stream", "rows in", "merged", "superseded", "rejected", "size", "seconds")
         print_table(headers, [stream_row(one) for one in streams], right=range(1, 7))

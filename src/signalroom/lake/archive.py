@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 FOLDER = "_unreadable"
 
 
-def keep(
-    store: ObjectStore, stream: Stream, chunks: Iterable[bytes], about: Mapping[str, Json], now: datetime
-) -> str:
+def keep(store: ObjectStore, stream: Stream, chunks: Iterable[bytes], about: Mapping[str, Json], now: datetime) -> str:
     """Store bytes that could not be read and return their key.
 
     Args:

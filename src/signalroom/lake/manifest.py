@@ -69,9 +69,9 @@ def _part(record: Mapping[str, Any]) -> Part:
         _number(record[name])
     for name in ("name", "table", "format", "compression", "sha256", "object_key"):
         _text(record[name])
-    return Part(
-        **{**record, "header": tuple(record["header"]), "file_time": None if moment is None else _moment(moment)}
-    )
+    values: dict[str, Any] = {**record, "header": tuple(record["header"])}
+    values["file_time"] = None if moment is None else _moment(moment)
+    return Part(**values)
 
 
 def _slice(record: Mapping[str, Any]) -> Slice:

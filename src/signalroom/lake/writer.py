@@ -1,262 +1,303 @@
-"""Writing one load: bytes are read once, and hashed, counted and compressed on the way."""
+"""Writes one load: its parts first, ``_load.json`` last."""
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from signalroom import __version__
 from signalroom.clock import Clock
-from signalroom.errors import DataError
+from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
-from signalroom.lake import manifest
+from signalroom.lake import archive
+from signalroom.lake.ids import moment_of
+from signalroom.lake.packing import Packing
 from signalroom.load import Load, Part
 from signalroom.position import Json, Slice
-from signalroom.records import CsvScanner, LineScanner, recount
+from signalroom.records import Scan, recount
 from signalroom.stream import Batch, Raw, Stream
 
 if TYPE_CHECKING:
-    from signalroom.clients.objects import ObjectStore
+    from signalroom.lake.lake import Lake
 
-_ZSTD_LEVEL = 1  # 672 MB in 2.3 s of one core; a higher level costs more time than it saves disk
-_COPIES_AT_ONCE = 2
-_ENDINGS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+_THREADS = 3  # hashing, counting and compressing leave Python: two keep two cores busy while one waits for the disk
 
 
-@dataclass(slots=True)
-class LoadWriter:
-    """One load being written; nothing of it is visible before :meth:`commit`.
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Bytes that could not be read: archived whole, not part of the load.
 
     Attributes:
-        store: The lake's store.
-        stream: Whose load it is.
-        load_id: Its id.
-        clock: Where the commit time comes from.
+        source_ref: Where they came from: an object key or a request.
+        reason: One sentence.
+        archive: Their key in the lake; a ``.json`` beside it says the rest.
+        bytes: Size as they arrived.
     """
 
-    store: ObjectStore
-    stream: Stream
-    load_id: str
-    clock: Clock
-    _parts: list[Part] = field(default_factory=list[Part], init=False)
-    _positions: dict[str, Json] = field(default_factory=dict[str, "Json"], init=False)
-    _slices: list[Slice] = field(default_factory=list[Slice], init=False)
-    _number: int = field(default=0, init=False)
+    source_ref: str
+    reason: str
+    archive: str
+    bytes: int
 
-    @property
-    def folder(self) -> str:
-        """The load's folder in the lake."""
-        return f"{self.stream.source}/{self.stream.name}/{self.load_id}"
 
-    def append(self, batch: Batch) -> Part:
-        """Store one batch and return its part."""
-        return self._add(batch, self._write(batch, self._next()))
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one batch adds to the load."""
 
-    def append_many(self, batches: Iterable[Batch], on_part: Callable[[Part], None]) -> None:
-        """Store batches as the source yields them, a few at a time; ``on_part`` hears of each one, in order.
+    part: Part | None
+    positions: Mapping[str, Json]
+    slices: tuple[Slice, ...]
+    unreadable: Unreadable | None = None
 
-        Compression, hashing and reading leave the interpreter's lock, so two threads fill two cores. A batch's bytes
-        are read in its thread; the source is asked for the next one meanwhile.
-        """
-        waiting: list[tuple[Batch, Future[Part]]] = []
-        with ThreadPoolExecutor(_COPIES_AT_ONCE, "lake") as pool:
-            try:
-                for batch in batches:
-                    if isinstance(batch.content, Raw) and batch.object_key:
-                        waiting.append((batch, pool.submit(self._write, batch, self._next())))
-                    else:  # a page of an API: its source may need it before it asks for the next
-                        self._settle(waiting, on_part, 0)
-                        on_part(self.append(batch))
-                    self._settle(waiting, on_part, _COPIES_AT_ONCE)
-                self._settle(waiting, on_part, 0)
-            finally:
-                for _, copying in waiting:
-                    copying.cancel()
 
-    def _settle(self, waiting: list[tuple[Batch, Future[Part]]], on_part: Callable[[Part], None], most: int) -> None:
-        """Take finished copies off the list until at most ``most`` are under way."""
-        while len(waiting) > most or (waiting and waiting[0][1].done()):
-            if not waiting[0][1].done():
-                wait([waiting[0][1]], return_when=FIRST_COMPLETED)
-            batch, copied = waiting.pop(0)
-            on_part(self._add(batch, copied.result()))
+class LoadWriter:
+    """Collects batches into one load; ``commit`` makes it exist. A context manager that aborts what was not committed.
 
-    def commit(self) -> Load | None:
-        """Write ``_load.json``: from here the load cannot be lost. None when there is nothing to commit."""
-        if not self._parts and not self._slices and not self._positions:
-            self.abort()
-            return None
-        load = Load(
-            load_id=self.load_id,
-            source=self.stream.source,
-            stream=self.stream.name,
-            client=self.stream.client,
-            committed_at=self.clock.now(),
-            parts=tuple(self._parts),
-            positions=self._positions,
-            slices=tuple(dict.fromkeys(self._slices)),
-            code_version=__version__,
-        )
-        failpoint("lake.commit.before")
-        self.store.put(f"{self.folder}/{manifest.NAME}", [manifest.encode(load)], create=True)
-        failpoint("lake.commit.after")
-        return load
+    Attributes:
+        unreadable: What was set aside so far, in the order it was appended.
+    """
 
-    def abort(self) -> None:
-        """Forget the load and delete its parts; what a crash leaves behind is invisible, and swept later."""
-        self.store.delete(info.key for info in self.store.list(f"{self.folder}/"))
+    def __init__(self, lake: Lake, stream: Stream, clock: Clock) -> None:
+        self.unreadable: list[Unreadable] = []
+        self._lake = lake
+        self._stream = stream
+        self._clock = clock
+        self._load_id = ""
+        self._naming = threading.Lock()
+        self._count = 0
+        self._written: list[_Written] = []
+        self._open = True
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+    def __exit__(self, *_: object) -> None:
+        if self._open:
             self.abort()
 
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
+    @property
+    def folder(self) -> str:
+        """The load's folder in the lake."""
+        return self._lake.folder(self._stream.source, self._stream.name, self.load_id)
 
-    def _add(self, batch: Batch, part: Part) -> Part:
-        self._parts.append(part)
-        self._slices.extend(batch.replaces)
-        for name, value in batch.position.items():
-            if name == batch.object_key and isinstance(value, Mapping):
-                known: dict[str, Json] = {"sha256": part.sha256, "rows": part.rows}
-                self._positions[name] = {**value, **known, "load_id": self.load_id, "part": part.name}
-            else:
-                self._positions[name] = value
-        return part
+    @property
+    def load_id(self) -> str:
+        """The load's id, chosen at the first use; greater than that of every committed load of the stream."""
+        with self._naming:
+            if not self._load_id:
+                self._load_id = self._lake.new_id(self._stream)
+            return self._load_id
 
-    def _write(self, batch: Batch, number: int) -> Part:
-        """Store one batch and return its part, complete."""
-        stem = f"part-{number:05d}"
-        failpoint("lake.part.open")
-        where = batch.source_ref or batch.object_key
-        part = self._copy(batch.content, stem, where) if isinstance(batch.content, Raw) else self._encode(batch, stem)
-        failpoint("lake.part.stored")
-        return replace(
-            part,
-            table=batch.table,
-            object_key=batch.object_key,
-            file_time=batch.file_time,
-            source_ref=where,
-            request=dict(batch.request),
+    def append(self, batch: Batch) -> Part:
+        """Write one batch as a part and return it.
+
+        Raises:
+            DataError: Its bytes cannot be read. They are archived, the position remembers an object so that it is
+                not read again unchanged, and the load may go on.
+        """
+        written = self._write(batch, self._next())
+        self._keep(written)
+        if written.part is None:
+            what = written.unreadable
+            raise DataError(
+                f"{batch.source_ref or batch.table} cannot be read: {what.reason if what else ''}",
+                mend=f"Its bytes are kept as {what.archive if what else ''}.",
+            )
+        return written.part
+
+    def append_many(self, batches: Iterable[Batch], on_part: Callable[[Part], object] | None = None) -> list[Part]:
+        """Write batches as parts, objects several at once, and return the parts in order.
+
+        Bytes that cannot be read are set aside (see ``unreadable``) and the others go on.
+
+        Args:
+            batches: Asked for by this thread only. Objects are asked for ahead; a page is written before its source
+                is asked for the next, since it may wait for that.
+            on_part: Called in this thread for each part, in order; may raise to cancel.
+        """
+        parts: list[Part] = []
+        running: deque[Future[_Written]] = deque()
+
+        def settle(most: int) -> None:
+            while len(running) > most:
+                written = running.popleft().result()
+                self._keep(written)
+                if written.part is not None:
+                    parts.append(written.part)
+                    if on_part is not None:
+                        on_part(written.part)
+
+        with ThreadPoolExecutor(_THREADS, "lake") as pool:
+            try:
+                for batch in batches:
+                    running.append(pool.submit(self._write, batch, self._next()))
+                    settle(_THREADS if batch.object_key else 0)
+                settle(0)
+            finally:
+                for future in running:
+                    future.cancel()
+        return parts
+
+    def commit(self) -> Load | None:
+        """Make the load exist and return it; None, and nothing is left, when nothing was appended.
+
+        Parts and folders are durable before ``_load.json`` is created.
+
+        Raises:
+            RetryableError: Another process committed a later load of the stream, or swept a part of this one.
+        """
+        if not any(written.part or written.positions or written.slices for written in self._written):
+            self.abort()
+            return None
+        load = self._load()
+        self._lake.settle_parts(load)
+        latest = max(self._lake.committed(load.source, load.stream), default="")
+        if latest > load.load_id:
+            self.abort()
+            raise RetryableError(
+                f"Another sync of {self._stream.title} committed {latest} while this one was reading.",
+                mend="Run the sync again: it goes on from there.",
+            )
+        failpoint("lake.commit.before")
+        self._open = False  # whatever happens now, the load may exist: only `sweep` may remove its parts
+        self._lake.mark(load)
+        failpoint("lake.commit.after")
+        return load
+
+    def abort(self) -> None:
+        """Remove what was written; the load never existed."""
+        self._open = False
+        if self._load_id:
+            self._lake.remove(self._stream.source, self._stream.name, self._load_id)
+
+    def _load(self) -> Load:
+        positions: dict[str, Json] = {}
+        for written in self._written:
+            positions.update(written.positions)
+        return Load(
+            load_id=self.load_id,
+            source=self._stream.source,
+            stream=self._stream.name,
+            client=self._stream.client,
+            committed_at=max(self._clock.now(), moment_of(self.load_id)),
+            parts=tuple(written.part for written in self._written if written.part is not None),
+            positions=positions,
+            slices=tuple(item for written in self._written for item in written.slices),
+            code_version=__version__,
         )
 
-    def _encode(self, batch: Batch, stem: str) -> Part:
-        """Store decoded rows as Parquet."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def _next(self) -> int:
+        if not self._open:
+            raise RetryableError(f"The load of {self._stream.title} is closed.")
+        self._count += 1
+        return self._count
 
-        table: Any = batch.content
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", compression_level=_ZSTD_LEVEL)
-        data = sink.getvalue().to_pybytes()
-        self.store.put(f"{self.folder}/{stem}.parquet", [data])
-        digest = hashlib.sha256(data).hexdigest()
-        return Part(f"{stem}.parquet", "", "parquet", "none", table.num_rows, len(data), len(data), digest)
+    def _keep(self, written: _Written) -> None:
+        self._written.append(written)
+        if written.unreadable is not None:
+            self.unreadable.append(written.unreadable)
 
-    def _copy(self, raw: Raw, stem: str, where: str) -> Part:
-        """Store bytes as they arrived, compressed where they were not, and say what is in them."""
-        stored = "zstd" if raw.compression == "none" and raw.format != "parquet" else raw.compression
-        name = f"{stem}.{raw.format}{_ENDINGS[stored]}"
-        passing = _Passing(raw, _scanner(raw), where, press=stored != raw.compression)
-        size = self.store.put(f"{self.folder}/{name}", passing)
+    def _write(self, batch: Batch, number: int) -> _Written:
+        """Write one batch; runs in any thread and touches no state of the writer."""
+        raw = batch.content if isinstance(batch.content, Raw) else _parquet(batch.content)
+        packing = Packing(raw)
+        name = f"part-{number:05d}{packing.extension}"
+        key = f"{self.folder}/{name}"
+        self._lake.store_part(key, packing)
+        scan = packing.scan
+        if scan is None and not packing.trouble:
+            scan, trouble = _count_parquet(self._lake.fetch(key, packing.stored_bytes))
+        else:
+            trouble = packing.trouble
+        if scan is None:
+            return self._set_aside(batch, packing, key, trouble)
         part = Part(
-            name, "", raw.format, stored, raw.rows or 0, passing.size, size, passing.digest.hexdigest(),
-            delimiter=raw.delimiter, records=raw.records,
-        )  # fmt: skip
-        if raw.format == "parquet":
-            return replace(part, rows=_parquet_rows(b"".join(self._again(part)), where))
-        if passing.scanner is None:
-            return part if raw.rows is not None else replace(part, rows=_document_rows(self._again(part), part, where))
-        scan = passing.scanner.finish()
+            name=name,
+            table=batch.table,
+            format=raw.format,
+            compression=packing.compression,
+            rows=scan.rows,
+            bytes=packing.bytes,
+            stored_bytes=packing.stored_bytes,
+            sha256=packing.sha256,
+            encoding=scan.encoding,
+            delimiter=raw.delimiter,
+            header=scan.header,
+            irregular=scan.irregular,
+            records=raw.records,
+            object_key=batch.object_key,
+            file_time=batch.file_time,
+            source_ref=batch.source_ref,
+            request=dict(batch.request),
+        )
         if not scan.exact:
-            scan = recount(scan, self._again(part), delimiter=raw.delimiter if raw.format == "csv" else None)
-        return replace(part, rows=scan.rows, header=scan.header, encoding=scan.encoding, irregular=scan.irregular)
+            counted = recount(
+                scan, self._lake.text(key, part), delimiter=raw.delimiter if raw.format == "csv" else None
+            )
+            part = replace(part, rows=counted.rows, header=counted.header)
+        return _Written(part, _completed(batch, part, self.load_id), batch.replaces)
 
-    def _again(self, part: Part) -> Iterator[bytes]:
-        """Yield a stored part's bytes, decompressed."""
-        inflate = _inflater(part.compression)
-        for chunk in self.store.read(f"{self.folder}/{part.name}"):
-            yield _inflated(inflate, chunk, part.name)
-
-
-class _Passing:
-    """Bytes on their way to the store: each chunk is hashed, counted and compressed once."""
-
-    def __init__(self, raw: Raw, scanner: CsvScanner | LineScanner | None, where: str, *, press: bool) -> None:
-        self.raw, self.scanner, self.where, self.press = raw, scanner, where, press
-        self.digest, self.size = hashlib.sha256(), 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        import zstandard
-
-        pressed: Any = zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj() if self.press else None
-        inflate = _inflater(self.raw.compression)
-        for chunk in self.raw.chunks:
-            self.digest.update(chunk)
-            self.size += len(chunk)
-            if self.scanner is not None:
-                self.scanner.feed(_inflated(inflate, chunk, self.where))
-            piece = chunk if pressed is None else pressed.compress(chunk)
-            if piece:
-                failpoint("lake.part.write")
-                yield piece
-        if pressed is not None:
-            yield pressed.flush()
+    def _set_aside(self, batch: Batch, packing: Packing, key: str, reason: str) -> _Written:
+        """Move a part that cannot be read to the archive; its object's position remembers which version it was."""
+        about = {
+            "reason": reason,
+            "source_ref": batch.source_ref,
+            "object_key": batch.object_key,
+            "bytes": packing.bytes,
+            "sha256": packing.sha256,
+            "request": dict(batch.request),
+        }
+        kept = archive.move(self._lake.store, self._stream, key, about, self._clock.now())
+        positions: dict[str, Json] = {}
+        seen = batch.position.get(batch.object_key) if batch.object_key else None
+        if isinstance(seen, Mapping):
+            positions[unreadable_partition(batch.object_key)] = {**seen, "reason": reason, "archive": kept}
+        return _Written(None, positions, (), Unreadable(batch.source_ref, reason, kept, packing.bytes))
 
 
-def _scanner(raw: Raw) -> CsvScanner | LineScanner | None:
-    if raw.format == "csv":
-        return CsvScanner(raw.delimiter, raw.encoding)
-    return LineScanner(raw.encoding) if raw.format == "jsonl" else None
+def unreadable_partition(object_key: str) -> str:
+    """Return the position partition that remembers which version of an object could not be read.
+
+    It is not the object's own: that one goes on naming the version whose rows are in the table.
+    """
+    return f"unreadable|{object_key}"
 
 
-def _inflater(compression: str) -> Any:
-    """Return an object with ``decompress``, or None for bytes that are plain."""
-    import zstandard
-
-    if compression == "gzip":
-        return zlib.decompressobj(wbits=31)
-    return zstandard.ZstdDecompressor().decompressobj() if compression == "zstd" else None
-
-
-def _inflated(inflate: Any, chunk: bytes, where: str) -> bytes:
-    import zstandard
-
-    try:
-        return chunk if inflate is None else inflate.decompress(chunk)
-    except (zlib.error, zstandard.ZstdError) as problem:
-        raise DataError(f"{where} cannot be decompressed: {problem}.", mend="Ask for the file again.") from problem
+def _completed(batch: Batch, part: Part, load_id: str) -> dict[str, Json]:
+    """Return the batch's positions, an object's with what only the lake knows: hash, rows, load and part."""
+    positions = dict(batch.position)
+    seen = positions.get(batch.object_key) if batch.object_key else None
+    if isinstance(seen, Mapping):
+        known: dict[str, Json] = {"sha256": part.sha256, "rows": part.rows, "load_id": load_id, "part": part.name}
+        positions[batch.object_key] = {**seen, **known}
+    return positions
 
 
-def _parquet_rows(data: bytes, where: str) -> int:
+def _parquet(table: object) -> Raw:
+    """Return decoded rows as the bytes of a Parquet file."""
+    from typing import cast
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = cast("pa.Table", table)
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    return Raw([sink.getvalue().to_pybytes()], "parquet", rows=rows.num_rows)
+
+
+def _count_parquet(path: Path) -> tuple[Scan | None, str]:
+    """Return the records that a Parquet file's footer counts, or what is wrong with the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return int(pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows)
-    except pa.ArrowInvalid as problem:
-        raise DataError(f"{where} is not a Parquet file: {problem}.", mend="Ask for the file again.") from problem
-
-
-def _document_rows(chunks: Iterable[bytes], part: Part, where: str) -> int:
-    """Count the records of a JSON document whose source did not."""
-    import orjson
-
-    text = b"".join(chunks)
-    try:
-        found: Any = orjson.loads(text) if text.strip() else []
-    except orjson.JSONDecodeError as problem:
-        raise DataError(f"{where} is not JSON: {problem}.", mend="Ask for the file again.") from problem
-    for step in part.records.removeprefix("$").split("."):
-        found = found.get(step, []) if step and isinstance(found, dict) else found
-    if not isinstance(found, list):
-        raise DataError(f"{where} holds no array at {part.records}.", mend="Correct the stream's records path.")
-    return len(found)
+        rows = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as problem:
+        return None, f"It is not Parquet: {str(problem).splitlines()[0]}."
+    return Scan(rows, (), "utf-8", irregular=False), ""

@@ -133,15 +133,15 @@ def said(words: str) -> SignalRoomError | None:
     """Return a RetryableError when a database's words tell of something that passes, else None."""
     if _PASSING.search(words) is None:
         return None
-    return RetryableError(_sentence(f"The warehouse could not serve the build: {words}"))
+    return RetryableError(sentence(f"The warehouse could not serve the build: {words}"))
 
 
 def _model_failed(model: ModelResult) -> SignalRoomError:
-    sentence = _sentence(f"Model {model.name} ({model.file}) failed: {model.message}")
+    words = sentence(f"Model {model.name} ({model.file}) failed: {model.message}")
     if said(model.message) is not None:
-        return RetryableError(sentence)
+        return RetryableError(words)
     return DataError(
-        sentence,
+        words,
         mend="Mend the model, or the data it reads, and build again; its table is as it was.",
     )
 
@@ -149,7 +149,7 @@ def _model_failed(model: ModelResult) -> SignalRoomError:
 def _test_failed(test: TestResult) -> SignalRoomError:
     if test.status == "error":
         return said(test.message) or DataError(
-            _sentence(f"Test {test.name} ({test.file}) could not run: {test.message}"),
+            sentence(f"Test {test.name} ({test.file}) could not run: {test.message}"),
             mend="Mend its SQL and build again.",
         )
     return DataError(
@@ -172,13 +172,15 @@ def _words(message: str) -> str:
     return words if len(words) <= _LONGEST_WORDS else f"{words[: _LONGEST_WORDS - 1]}…"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a text that ends as a sentence does."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def one_line(message: str) -> str:
-    """Return a message of dbt as one line, its headline included."""
-    return re.sub(r"\s+", " ", message).strip()
+    """Return a message of dbt as one line; a headline that names a file stays, one that says "error" only goes."""
+    bare = re.sub(r"^\s*(?:Runtime|Database|Compilation|Internal|Parsing) Error\s*$", "", message, flags=re.MULTILINE)
+    return re.sub(r"\s+", " ", bare).strip()
 
 
 def _rows_written(response: Mapping[str, object]) -> int | None:

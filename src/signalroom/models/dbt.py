@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
-from signalroom.models.artifacts import BuildResult, one_line, read_results, require_success, said
+from signalroom.models.artifacts import BuildResult, one_line, read_results, require_success, said, sentence
 from signalroom.position import Json
 
 _PROFILE = "signalroom"
@@ -86,6 +86,32 @@ def run(
         ConfigError: The project or the profile cannot be read; the sentence is dbt's.
         RetryableError: The warehouse could not be reached.
     """
+    options: list[str] = []
+    if select:
+        options += ["--select", *([select] if isinstance(select, str) else select)]
+    if full_refresh:
+        options.append("--full-refresh")
+    if vars:
+        options += ["--vars", json.dumps(dict(vars))]
+    result, seconds, hide = _invoke("build", options, models_dir, profile_output, target_dir)
+    return read_results(getattr(result, "results", ()), seconds, hide)
+
+
+def parse(models_dir: Path, profile_output: Mapping[str, object], *, target_dir: Path) -> int:
+    """Read a dbt project as a build would, without running anything, and return how many models it has.
+
+    Raises:
+        ConfigError: The project cannot be read; the sentence is dbt's.
+    """
+    manifest, _, _ = _invoke("parse", [], models_dir, profile_output, target_dir)
+    nodes: Mapping[str, Any] = getattr(manifest, "nodes", {})
+    return sum(node.resource_type == "model" for node in nodes.values())
+
+
+def _invoke(
+    verb: str, options: Sequence[str], models_dir: Path, profile_output: Mapping[str, object], target_dir: Path
+) -> tuple[Any, float, Callable[[str], str]]:
+    """Call dbt once; return its result, the seconds it took and what takes secrets out of its words."""
     models_dir, target_dir = models_dir.resolve(), target_dir.resolve()
     if not (models_dir / "dbt_project.yml").is_file():
         raise ConfigError(
@@ -94,25 +120,18 @@ def run(
         )
     output, secrets = _by_reference(profile_output)
     hide = _hider(secrets.values())
-    arguments = ["build", *_arguments(models_dir, target_dir)]
-    if select:
-        arguments += ["--select", *([select] if isinstance(select, str) else select)]
-    if full_refresh:
-        arguments.append("--full-refresh")
-    if vars:
-        arguments += ["--vars", json.dumps(dict(vars))]
     with _ONE_BUILD, _variables(secrets):
         target_dir.mkdir(parents=True, exist_ok=True)
         _write_profile(target_dir / "profiles.yml", output)
         started = time.perf_counter()
         try:
-            outcome = _runner(hide).invoke(arguments)
+            outcome = _runner(hide).invoke([verb, *_arguments(models_dir, target_dir), *options])
         finally:
             _release()
         seconds = time.perf_counter() - started
     if outcome.exception is not None:
         raise _refused(outcome.exception, hide) from None  # dbt's traceback names its own files, not the person's
-    return read_results(getattr(outcome.result, "results", ()), seconds, hide)
+    return outcome.result, seconds, hide
 
 
 def _arguments(models_dir: Path, target_dir: Path) -> list[str]:
@@ -236,6 +255,11 @@ def _refused(error: BaseException, hide: Callable[[str], str]) -> SignalRoomErro
         return RetryableError(
             f"Another process owns the DuckDB file: {words}", mend="Let that process run the build, or stop it."
         )
-    return said(words) or ConfigError(
-        f"dbt cannot read the models: {words}", mend="Mend the file it names and build again."
-    )
+    passing = said(words)
+    if passing is not None:
+        return passing
+    if type(error).__name__ in {"DbtProfileError", "DbtDatabaseError", "FailedToConnectError"}:
+        return ConfigError(
+            sentence(f"The warehouse refused the build: {words}"), mend="Mend [warehouse] in signalroom.toml."
+        )
+    return ConfigError(sentence(f"dbt cannot read the models: {words}"), mend="Mend the file it names and build again.")

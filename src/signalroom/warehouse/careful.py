@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import DataError
 from signalroom.records import Record, careful, careful_lines
@@ -83,7 +83,7 @@ def _chunks(staged: StagedPart) -> Iterator[bytes]:
         ) from problem
 
 
-def _opened(staged: StagedPart) -> IO[bytes]:
+def _opened(staged: StagedPart) -> Any:
     import gzip
 
     import zstandard
@@ -91,6 +91,6 @@ def _opened(staged: StagedPart) -> IO[bytes]:
     if staged.part.compression == "gzip":
         return gzip.open(staged.path, "rb")
     if staged.part.compression == "zstd":
-        frames: Any = zstandard.ZstdDecompressor()
+        frames = zstandard.ZstdDecompressor()
         return frames.stream_reader(staged.path.open("rb"), read_across_frames=True)
     return staged.path.open("rb")

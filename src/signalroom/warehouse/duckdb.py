@@ -206,7 +206,7 @@ class DuckDBWarehouse:
             )
 
     def _keep_rejects(self, stream: Stream, one: Prepared, *, replay: bool) -> None:
-        """Move the stage's rejects to ``signalroom.rejects``; those of versions that leave go, a replay judges again."""
+        """Move the stage's rejects to ``signalroom.rejects``; those of rows that leave go first."""
         connection, name, table = self.connect(), one.stage.name, one.plan.table.name
         leaving = [(version.load_id, version.key) for version in one.plan.objects.withdraw]
         all_of_them = None if replay or one.plan.clear else leaving
@@ -298,6 +298,9 @@ def _select(cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, An
     bound = {name: (params or {})[name] for name in set(_NAMED.findall(sql)) & set(params or {})}
     statement = _NAMED.sub(lambda found: f"${found[1]}" if found[1] in bound else found[0], sql)
     try:
+        kinds = [one.type for one in duckdb.extract_statements(statement)]
+        if len(kinds) != 1 or kinds[0] not in {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}:
+            raise ConfigError("A query is one SELECT and nothing else.", mend="Write SELECT, WITH, FROM or DESCRIBE.")
         found = cursor.sql(statement, params=bound) if bound else cursor.sql(statement)
         return found.to_arrow_table()
     except duckdb.Error as problem:

@@ -5,7 +5,7 @@ Asked through :meth:`~signalroom.warehouse.base.Warehouse.query`, so that every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -86,7 +86,7 @@ def rows_of(warehouse: Warehouse, tables: Iterable[tuple[str, str]]) -> Mapping[
     return {wanted[row["number"]]: row["counted"] for row in warehouse.query(counted).to_pylist()}
 
 
-def reject_counts(warehouse: Warehouse) -> list[Mapping[str, object]]:
+def reject_counts(warehouse: Warehouse) -> Sequence[Mapping[str, object]]:
     """Return stream, table, column, reason and how many rows were set aside for it, the most first."""
     return warehouse.query("""
         SELECT source || '.' || stream AS stream, table_name AS "table", coalesce(column_name, '') AS "column",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import combinations
@@ -10,7 +11,6 @@ from typing import TypeAlias
 
 from signalroom.load import Load
 from signalroom.position import Json
-
 
 Filters: TypeAlias = tuple[tuple[str, str | int], ...]
 
@@ -101,7 +101,7 @@ def _value(one: _Observation) -> dict[str, Json]:
     return {"observed_at": one.observed_at.isoformat(), "load_id": one.load_id, "filters": dict(one.filters)}
 
 
-def _stored(positions: Mapping[str, Json], days: Set[date]) -> list[_Observation]:
+def _stored(positions: Mapping[str, Json], days: AbstractSet[date]) -> list[_Observation]:
     """Return the observations of ``days`` that earlier merges took."""
     found: list[_Observation] = []
     wanted = {day.isoformat(): day for day in days}

@@ -119,11 +119,11 @@ def _path(path: Path) -> str:
 
 
 def relation(group: Group, nulls: Sequence[str]) -> str:
-    """Return a SELECT of ``_part``, ``_row`` and the raw fields.
+    """Return a SELECT of ``_part``, ``_row`` and the raw fields, in file order.
 
-    The fields are ``f0``, ``f1``… of a csv or parquet part, or ``doc`` and ``exact`` of JSON (``exact`` has long numbers as
-    strings, which DuckDB would read as floats, and is NULL where ``doc`` is not JSON). The rows come in file order. ``_row`` is NULL where the
-    position within the statement gives it.
+    The fields are ``f0``, ``f1`` and so on of a csv or parquet part, or ``doc`` and ``exact`` of JSON: ``exact`` has
+    long numbers as strings, which DuckDB would read as floats, and is NULL where ``doc`` is not JSON. ``_row`` is NULL
+    where the position within the statement gives it.
     """
     if group.careful:
         return f"SELECT *, {_exact('doc')} AS exact FROM signalroom_careful" if group.json else _CAREFUL
@@ -162,8 +162,8 @@ def _exact(doc: str) -> str:
     Text that looks like one is left alone: a quote put inside a string would make the document invalid.
     """
     quoted = f"""regexp_replace({doc}, {literal(_LONG_NUMBER)}, '\\1"\\2"', 'g')"""
-    return f"""CASE WHEN NOT json_valid({doc}) THEN NULL WHEN regexp_matches({doc}, {literal(_LONG_NUMBER)}) AND json_valid({quoted})
-        THEN {quoted} ELSE {doc} END"""
+    return f"""CASE WHEN NOT json_valid({doc}) THEN NULL
+        WHEN regexp_matches({doc}, {literal(_LONG_NUMBER)}) AND json_valid({quoted}) THEN {quoted} ELSE {doc} END"""
 
 
 def _parquet_text(group: Group, number: int) -> str:

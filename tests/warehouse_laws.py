@@ -1,0 +1,265 @@
+"""Laws of the warehouse, each written a second time in plain Python: what a table must hold after any history.
+
+``check_files`` is the law of files: whatever was uploaded, in whatever order it was merged, the table equals a clean
+load of each object's newest version. ``check_changes`` is the merge of decoded rows: late, doubled, deleted, tied.
+Both return nothing and raise AssertionError; the property tests feed them histories, the teeth feed them bugs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from handmade_loads import Loads
+
+from signalroom.load import Load
+from signalroom.stream import Batch, Column, Disposition, Raw, Stream, Table
+from signalroom.warehouse.base import MergeResult, Warehouse
+
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+_names = itertools.count(1)
+
+
+def fresh_source() -> str:
+    """Return a source name, so a schema, that no other example of this process used."""
+    return f"s{next(_names)}"
+
+
+# ------------------------------------------------------------------------------------------------ the law of files
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One version of one object: its key, its day and its rows as text (``k``, ``o``, ``v``)."""
+
+    key: str
+    day: int
+    rows: tuple[tuple[str, str, str], ...]
+    blank: bool = False  # not even a header
+
+    @property
+    def content(self) -> bytes:
+        if self.blank:
+            return b""
+        return "".join(",".join(row) + "\n" for row in [("k", "o", "v"), *self.rows]).encode()
+
+    @property
+    def moment(self) -> datetime:
+        return FIRST_DAY + timedelta(days=self.day)
+
+
+@dataclass(frozen=True)
+class FileHistory:
+    """Loads of uploads, and the order in which they are merged: indexes of loads, several at once or one by one."""
+
+    loads: tuple[tuple[Upload, ...], ...]
+    merges: tuple[tuple[int, ...], ...]
+    disposition: Disposition
+    order: tuple[str, ...]
+
+
+def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> None:
+    """Assert the law of files for one history."""
+    lake = Loads(folder)
+    stream = _files_stream(fresh_source(), history)
+    loads = [lake.add(stream, *(_file(upload) for upload in uploads)) for uploads in history.loads]
+    merged: list[Load] = []
+    for chosen in history.merges:
+        batch = [loads[index] for index in chosen]
+        result = warehouse.merge(stream, batch, lake)
+        merged += batch
+        _assert_conserved(result, batch)
+        so_far = [uploads for load, uploads in zip(loads, history.loads, strict=True) if load in merged]
+        _assert_files(warehouse, stream, history, so_far)
+    assert {load.load_id for load in merged} == {load.load_id for load in loads}
+    title = f"{stream.source}.t"
+    live = warehouse.checksum(title)
+    replayed = warehouse.merge(stream, loads, lake, replay=True)
+    _assert_conserved(replayed, loads)
+    assert warehouse.checksum(title) == live, "a replay gives another table"
+    clean = _files_stream(fresh_source(), history)
+    newest = sorted(_newest(history.loads).values(), key=lambda upload: upload.key)
+    warehouse.merge(clean, [lake.add(clean, *(_file(upload) for upload in newest))], lake)
+    where = ("_load_id", "_loaded_at")
+    assert warehouse.checksum(f"{clean.source}.t", exclude=where) == warehouse.checksum(title, exclude=where)
+
+
+def _files_stream(source: str, history: FileHistory) -> Stream:
+    columns = (Column("k", "bigint"), Column("o", "bigint"), Column("v"))
+    table = Table("t", columns, key=("k",), order=history.order, disposition=history.disposition)
+    return Stream(source, "files", (table,), client="713")
+
+
+def _file(upload: Upload) -> Batch:
+    content = upload.content
+    state = {upload.key: {"etag": hashlib.md5(content).hexdigest(), "size": len(content)}}
+    return Batch(
+        "t", Raw([content], "csv"), position=state, object_key=upload.key, file_time=upload.moment, source_ref=upload.key
+    )
+
+
+def _newest(loads: Sequence[Sequence[Upload]]) -> dict[str, Upload]:
+    return {upload.key: upload for uploads in loads for upload in uploads}
+
+
+def _counted(history: FileHistory, loads: Sequence[Sequence[Upload]]) -> list[Upload]:
+    """Return the objects whose rows the table holds: each one's newest version, equal bytes once."""
+    newest = sorted(_newest(loads).values(), key=lambda upload: (upload.moment, upload.key))
+    if history.disposition == "replace":
+        return newest[-1:]
+    seen: dict[bytes, Upload] = {}
+    for upload in newest:
+        seen.setdefault(upload.content, upload)
+    return list(seen.values())
+
+
+def expected_files(
+    history: FileHistory, loads: Sequence[Sequence[Upload]]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Return the rows the table must hold and the rejects there must be."""
+    rows: list[tuple[Any, ...]] = []
+    rejects: list[tuple[Any, ...]] = []
+    for upload in _counted(history, loads):
+        for number, (k, o, v) in enumerate(upload.rows, 1):
+            misfits = [("k", k)] if not _whole(k) else []
+            misfits += [("o", o)] if o and not _whole(o) else []
+            rejects += [(upload.key, number, column, value or None) for column, value in misfits]
+            if not misfits:
+                rows.append((int(k), int(o) if o else None, v or None, upload.moment, upload.key, number))
+    if history.disposition == "merge":
+        best: dict[int, tuple[Any, ...]] = {}
+        for row in rows:
+            held = best.get(row[0])
+            if held is None or _rank(history, row) > _rank(history, held):
+                best[row[0]] = row
+        rows = list(best.values())
+    return sorted(rows, key=str), sorted(rejects, key=str)
+
+
+def _rank(history: FileHistory, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    _, o, _, moment, key, number = row
+    ordered = {"o": (o is not None, o or 0), "_file_time": moment, "_row": number}
+    return (*(ordered[name] for name in history.order), moment, key, number)
+
+
+def _whole(text: str) -> bool:
+    return text.removeprefix("-").isdigit()
+
+
+def _assert_files(
+    warehouse: Warehouse, stream: Stream, history: FileHistory, loads: Sequence[Sequence[Upload]]
+) -> None:
+    rows, rejects = expected_files(history, loads)
+    found = warehouse.query(f"SELECT k, o, v, _file_time, _source_ref, _row, _client_id FROM {stream.source}.t")
+    got = []
+    for row in found.to_pylist():
+        key, number = row["_source_ref"].rsplit("#", 1)
+        assert number == str(row["_row"])
+        assert row["_client_id"] == "713"
+        got.append((row["k"], row["o"], row["v"], row["_file_time"], key, row["_row"]))
+    assert sorted(got, key=_text) == sorted(rows, key=_text)
+    kept = warehouse.query(
+        "SELECT part, row_number, column_name, value FROM signalroom.rejects WHERE source = :source",
+        {"source": stream.source},
+    )
+    assert sorted((tuple(row.values()) for row in kept.to_pylist()), key=str) == rejects
+
+
+def _text(row: tuple[Any, ...]) -> str:
+    return str([*row[:3], row[3].timestamp(), *row[4:]])
+
+
+def _assert_conserved(result: MergeResult, loads: Sequence[Load]) -> None:
+    assert result.rows_in == sum(load.rows for load in loads)
+    assert result.rows_in == result.rows_merged + result.rows_superseded + result.rows_rejected
+
+
+# --------------------------------------------------------------------------------------------- the merge of changes
+
+
+@dataclass(frozen=True)
+class Change:
+    """One decoded row: its key, its order values, its place in the stream, what it does and what it says."""
+
+    k: int
+    o: int | None
+    p: str | None
+    seq: int
+    op: str
+    v: str | None
+
+
+@dataclass(frozen=True)
+class ChangeHistory:
+    """Loads of changes, and the order in which they are merged (a load may be merged again)."""
+
+    loads: tuple[tuple[Change, ...], ...]
+    merges: tuple[tuple[int, ...], ...]
+    order: tuple[str, ...]
+
+
+def check_changes(warehouse: Warehouse, folder: Path, history: ChangeHistory) -> str:
+    """Assert that the table equals a dict of winners after every merge; return its checksum."""
+    lake = Loads(folder)
+    columns = (Column("k", "bigint"), Column("o", "bigint"), Column("p"), Column("v"))
+    table = Table("t", columns, key=("k",), order=history.order, disposition="merge")
+    stream = Stream(fresh_source(), "changes", (table,))
+    loads = [lake.add(stream, Batch("t", _arrow(changes), source_ref="wal")) for changes in history.loads]
+    winners: dict[int, tuple[tuple[Any, ...], Change]] = {}
+    done: set[int] = set()
+    for chosen in history.merges:
+        result = warehouse.merge(stream, [loads[index] for index in chosen], lake)
+        new = set(chosen) - done
+        assert set(result.load_ids) == {loads[index].load_id for index in new}
+        assert set(result.already) == {loads[index].load_id for index in set(chosen) - new}
+        _assert_conserved(result, [loads[index] for index in new])
+        done |= new
+        for index in new:
+            for row, change in enumerate(history.loads[index], 1):
+                rank = _change_rank(history, change, index, row)
+                if change.k not in winners or rank > winners[change.k][0]:
+                    winners[change.k] = (rank, change)
+        _assert_winners(warehouse, stream, winners)
+    live = warehouse.checksum(f"{stream.source}.t")
+    ordered = [loads[index] for index in sorted(done)]
+    warehouse.merge(stream, ordered, lake, replay=True)
+    assert warehouse.checksum(f"{stream.source}.t") == live, "a replay gives another table"
+    return live
+
+
+def _arrow(changes: Sequence[Change]) -> pa.Table:
+    return pa.table(
+        {
+            "k": pa.array([change.k for change in changes], pa.int64()),
+            "o": pa.array([change.o for change in changes], pa.int64()),
+            "p": pa.array([change.p for change in changes], pa.string()),
+            "v": pa.array([change.v for change in changes], pa.string()),
+            "_op": pa.array([change.op for change in changes], pa.string()),
+            "_seq": pa.array([change.seq for change in changes], pa.int64()),
+        }
+    )
+
+
+def _change_rank(history: ChangeHistory, change: Change, load: int, row: int) -> tuple[Any, ...]:
+    values: dict[str, int | str | None] = {"o": change.o, "p": change.p or None, "_seq": change.seq}
+    ordered = [(value is not None, _comparable(value)) for value in (values[name] for name in history.order)]
+    return (*ordered, load, row)
+
+
+def _comparable(value: int | str | None) -> int | bytes:
+    return value.encode() if isinstance(value, str) else value or 0
+
+
+def _assert_winners(
+    warehouse: Warehouse, stream: Stream, winners: dict[int, tuple[tuple[Any, ...], Change]]
+) -> None:
+    expected = {k: (c.o, c.p or None, c.v or None) for k, (_, c) in winners.items() if c.op != "delete"}
+    rows = warehouse.query(f"SELECT k, o, p, v FROM {stream.source}.t").to_pylist()
+    assert len(rows) == len(expected)
+    assert {row["k"]: (row["o"], row["p"], row["v"]) for row in rows} == expected
