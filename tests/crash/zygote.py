@@ -6,6 +6,7 @@ the answer, so that a passing test prints nothing.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -36,6 +37,7 @@ from signalroom.room import Room  # noqa: E402
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """Do what the request asks, in the child."""
     root = Path(request["root"])
+    os.environ |= request.get("environ", {})
     failpoints.arm(log=request.get("log", ""), kill_at=request.get("kill_at", 0), only=request.get("only", ""))
     mutants.apply(request.get("mutant", ""))
     waited = 0
@@ -146,9 +148,13 @@ def warm(warehouse: str) -> None:
 
     if warehouse == "postgres":
         import psycopg
+
         import signalroom.warehouse.postgres  # noqa: F401
 
         del psycopg
+    with contextlib.suppress(ImportError):  # pyarrow imports it where it is installed
+        import pandas  # noqa: F401
+        import pyarrow.pandas_compat  # noqa: F401
     from signalroom.ledger.ledger import Ledger
 
     pa.set_cpu_count(1)

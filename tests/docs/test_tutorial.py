@@ -71,7 +71,8 @@ def test_the_tutorial_runs_and_its_numbers_equal_an_independent_reading(tmp_path
     assert len(rows) == 336_776
 
     def ask(sql: str) -> list[dict]:
-        return json.loads(run(f'signalroom query "{sql}" --json', tmp_path))
+        answer = json.loads(run(f'signalroom query "{sql}" --json', tmp_path))
+        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
 
     by_origin = ask("select origin, count(*) as n, count(dep_time) as departed, sum(distance) as miles from nyc.flights group by 1")
     assert {one["origin"]: one["n"] for one in by_origin} == Counter(row["origin"] for row in rows)

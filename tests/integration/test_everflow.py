@@ -174,7 +174,7 @@ def test_mistake_3_filters_have_the_documented_form(make, upstream):
     assert {call.status for call in upstream.calls} == {200}
 
 
-@pytest.mark.parametrize("cap", [1, 5, 20, 40])
+@pytest.mark.parametrize("cap", [pytest.param(1, marks=pytest.mark.slow), 5, 40])
 def test_mistake_3_what_is_cut_short_is_split_until_it_is_whole(served, world, clock, cap):
     up = served(everflow={"row_cap": cap})
     source = everflow(up, clock, advertisers=[1, 2])

@@ -8,8 +8,8 @@ from decimal import Decimal
 import duckdb
 import psycopg
 import pytest
-from affiliates_tables import BEFORE, DAY, LIBRARY, NOON, Db, a_world_of_cases
 
+from affiliates_tables import BEFORE, DAY, LIBRARY, NOON, Db, a_world_of_cases
 from signalroom.errors import DataError
 from signalroom.simulators.exports import export_bytes, export_files
 from signalroom.simulators.world import World
@@ -239,7 +239,7 @@ def test_report_queries_agree_on_both_engines(on_duckdb, on_postgres):
         db.create()
         a_world_of_cases(db)
         db.everflow(third, 1, *[(200 + n, label, 5, 50, n) for n, label in enumerate("aÄB_b Z")])
-        db.orders(CREATE, NIGHT, {"orders_id": 1, "billing_state": "TX"}, {"orders_id": 2, "order_status": "DECLINED"})
+        db.orders(CREATE, NIGHT, {"orders_id": 1, "afid": "11"}, {"orders_id": 2, "order_status": "DECLINED"})
         db.load("s3_exports.prospects_create", [{"prospects_id": 1, "order_date": DAY, "billing_email": "a@b.example"}])
         db.build()
     for back in range(16):

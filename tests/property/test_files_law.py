@@ -53,7 +53,7 @@ def histories(draw: st.DrawFn) -> FileHistory:
 
 
 @pytest.mark.slow
-@examples(quick=40, many=300)
+@examples(quick=40, many=5_000)
 @given(history=histories())
 def test_table_equals_a_clean_load_of_the_newest_versions_on_duckdb(
     shared_duckdb, tmp_path_factory, history: FileHistory

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from signalroom.clients import objects
+from signalroom.clients import durable
 from signalroom.clients.objects import ObjectStore, revealed
+from signalroom.clients.s3 import refused
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.workspace.settings import Secret
 
@@ -48,7 +49,7 @@ def test_create_where_the_file_system_has_no_links(store, monkeypatch):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(objects.os, "link", refuse)
+    monkeypatch.setattr(durable.os, "link", refuse)
     store.put("a", [b"1"], create=True)
     with pytest.raises(FileExistsError):
         store.put("a", [b"2"], create=True)
@@ -64,7 +65,7 @@ def test_a_put_that_fails_leaves_nothing(store, tmp_path):
     with pytest.raises(ValueError, match="upstream broke"):
         store.put("a", broken())
     assert content(store, "a") == b"old"
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_leftovers_of_a_crash_are_not_listed(store, tmp_path):
@@ -77,7 +78,7 @@ def test_a_change_between_listing_and_reading(store, tmp_path):
     store.put("a", [b"12345678"])
     (info,) = store.list()
     store.put("a", [b"other bytes"])
-    with pytest.raises(RetryableError, match="a of .* changed while it was read"):
+    with pytest.raises(RetryableError, match=r"a of .* changed while it was read"):
         content(store, info)
 
 
@@ -140,14 +141,14 @@ def test_everything_is_synced_before_it_is_visible(store, tmp_path, monkeypatch)
     real_fsync, real_replace = os.fsync, Path.replace
 
     def fsync(descriptor):
-        events.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))[:2]))
+        events.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name[:2]))
         real_fsync(descriptor)
 
     def replace(self, target):
         events.append(("rename", target.name))
         return real_replace(self, target)
 
-    monkeypatch.setattr(objects.os, "fsync", fsync)
+    monkeypatch.setattr(durable.os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     (tmp_path / "in").mkdir()
     store.put("in/x", [b"1"])
@@ -163,12 +164,11 @@ def test_a_short_write_is_gone_on_with(store, tmp_path):
             return min(3, len(view))
 
     sink = Sink()
-    objects.write_all(sink, b"0123456789")
+    durable.write_all(sink, b"0123456789")
     assert sink.taken == b"0123456789"
 
 
 def test_answers_of_a_store_become_our_errors():
-    store = ObjectStore.open("s3://bucket", access_key="AKIDSECRET", secret_key="s")
     said = "status code: 403 Forbidden: <Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIDSECRET</AWSAccessKeyId>"
     for text, kind, words in [
         (said, ConfigError, "refused us: InvalidAccessKeyId"),
@@ -179,7 +179,7 @@ def test_answers_of_a_store_become_our_errors():
         ("error sending request: connection refused", RetryableError, "could not be reached: no connection"),
         ("status code: 503: <Code>SlowDown</Code>", RetryableError, "could not be reached: SlowDown"),
     ]:
-        problem = store._refused("k", text)
+        problem = refused("s3://bucket", "k", text)
         assert type(problem) is kind
         with pytest.raises(kind, match=words):
             raise problem

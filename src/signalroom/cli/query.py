@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 
 import click
@@ -19,7 +20,7 @@ from signalroom.cli.session import Session, pass_session
 @pass_session
 def query(session: Session, sql: str, limit: int, as_json: bool) -> None:
     """Run one SELECT on the warehouse and print its rows; SQL is read from standard input when it is "-"."""
-    text = click.get_text_stream("stdin").read() if sql == "-" else sql
+    text = sys.stdin.read() if sql == "-" else sql
     with session.room() as room:
         # A snapshot is rolled back, whatever the statement did.
         with room.warehouse.snapshot() as ask:

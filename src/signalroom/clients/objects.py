@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import secrets
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from signalroom.clients.durable import TEMPORARY, make_folder, sync_folder, write_whole
+from signalroom.clients.s3 import bucket_at, refused
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.workspace.settings import Secret
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     import obstore
 
 CHUNK_BYTES = 1 << 20
-
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
-_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
-_DENIED = {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "InvalidToken"}
-_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,7 @@ class ObjectStore:
         parts = urlsplit(url)
         if parts.scheme == "s3" and parts.netloc:
             given = {"access_key_id": access_key, "secret_access_key": secret_key}
-            return cls(url, None, _s3(parts.netloc, parts.path.strip("/"), endpoint, region, given))
+            return cls(url, None, bucket_at(parts.netloc, parts.path.strip("/"), endpoint, region, given))
         if parts.scheme == "file":
             return cls(url, Path(unquote(parts.path)))
         if not url or "://" in url:
@@ -274,34 +267,12 @@ class ObjectStore:
         except (SignalRoomError, FileNotFoundError, FileExistsError):
             raise
         except PermissionError as problem:
-            raise self._refused(key, str(problem)) from None
+            raise refused(self.url, key, str(problem)) from None
         except (BaseError, TimeoutError, ConnectionError) as problem:
             text = str(problem)
             if isinstance(problem, BaseError) and type(problem).__name__ == "AlreadyExistsError":
                 raise
-            raise self._refused(key, text) from None
-
-    def _refused(self, key: str, text: str) -> SignalRoomError:
-        """Return our error for a store's answer; its own words may quote a key id, so only the code is kept."""
-        found, status = _CODE.search(text), _STATUS.search(text)
-        code = found.group(1) if found else (f"HTTP {status.group(1)}" if status else "")
-        where = f"{self.url} ({key})" if key else self.url
-        if code in {"NoSuchBucket", "InvalidBucketName"}:
-            return ConfigError(f"The bucket of {where} does not exist.", mend="Check its name and the endpoint.")
-        if code in _DENIED or code in {"HTTP 401", "HTTP 403"} or "PermissionDenied" in text:
-            return ConfigError(
-                f"{where} refused us: {code or 'access denied'}.",
-                mend="Check the access key, its secret and its rights to list, read and write there.",
-            )
-        if code in _REGION:
-            return ConfigError(f"{where} is in another region ({code}).", mend="Set `region` to the bucket's.")
-        if "dns error" in text or (status and status.group(1)[0] in "34" and not found):
-            return ConfigError(
-                f"No S3 store answers for {where} ({code or 'its host is not known'}).", mend="Check `endpoint`."
-            )
-        return RetryableError(
-            f"{where} could not be reached: {code or 'no connection'}.", mend="Check `endpoint` if this stays so."
-        )
+            raise refused(self.url, key, text) from None
 
 
 def revealed(secret: Secret | None) -> str | None:
@@ -328,70 +299,6 @@ class _Counted:
             yield chunk
 
 
-def write_whole(path: Path, chunks: Iterable[bytes], *, create: bool = False) -> None:
-    """Write a file whole or not at all, and make it last: temporary file, fsync, rename, fsync of the folder.
-
-    Args:
-        path: Where; its folder exists.
-        chunks: The bytes.
-        create: Raise FileExistsError where ``path`` exists, even if another process made it this very moment.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb", buffering=0) as sink:
-            for chunk in chunks:
-                write_all(sink, chunk)
-            failpoint("objects.file.fsync")
-            os.fsync(sink.fileno())
-        failpoint("objects.file.rename")
-        if create:
-            _link(temporary, path)
-        else:
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    failpoint("objects.folder.fsync")
-    sync_folder(path.parent)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    """Give a file its name unless the name is taken: a rename would replace what another process just made."""
-    try:
-        os.link(temporary, path)
-    except OSError as problem:
-        if problem.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
-            raise
-        if path.exists():  # a file system without links: the check is the best it can do
-            raise FileExistsError(path) from None
-        temporary.replace(path)
-
-
-def write_all(sink: BinaryIO, chunk: bytes) -> None:
-    """Write every byte of ``chunk`` to an unbuffered file: one call may take fewer."""
-    view = memoryview(chunk)
-    while view:
-        view = view[sink.write(view) :]
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each durable before what is put in it."""
-    missing = [folder]
-    while not missing[-1].exists():
-        missing.append(missing[-1].parent)
-    for made in reversed(missing[:-1]):
-        made.mkdir(exist_ok=True)
-        sync_folder(made.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _walk(root: Path, prefix: str, url: str) -> Iterator[ObjectInfo]:
     if not root.is_dir():
         raise ConfigError(f"The folder {url} does not exist.", mend="Create it, or correct `url`.")
@@ -406,7 +313,7 @@ def _walk(root: Path, prefix: str, url: str) -> Iterator[ObjectInfo]:
     for folder, _, names in os.walk(root / prefix if prefix else root, onerror=refuse):
         inner = folder[len(base) :].strip("/")
         for name in names:
-            if _TEMPORARY.fullmatch(name):
+            if TEMPORARY.fullmatch(name):
                 continue
             try:
                 found = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path a file would double the listing's cost
@@ -427,19 +334,3 @@ def _info(meta: obstore.ObjectMeta) -> ObjectInfo:
     modified = meta["last_modified"].astimezone(UTC)
     etag = meta["e_tag"] or f"{modified.isoformat()}-{meta['size']}"  # a store without etags still has a clock
     return ObjectInfo(meta["path"], meta["size"], etag, modified)
-
-
-def _s3(bucket: str, prefix: str, endpoint: str, region: str, given: dict[str, str | None]) -> Any:
-    from obstore.store import S3Store
-
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if endpoint:
-        settings |= {"endpoint": endpoint.rstrip("/"), "virtual_hosted_style_request": False}
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        region=region or os.environ.get("AWS_REGION") or "us-east-1",
-        client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "5min"},
-        retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
-        **settings,
-    )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from signalroom.errors import DataError
+from signalroom.errors import ConfigError, DataError
 from signalroom.lake.compression import Unpacker
 from signalroom.records import CsvScanner, LineScanner, Scan
 from signalroom.stream import Compression, Format, Raw
@@ -131,7 +131,10 @@ def _counter(raw: Raw) -> Any:
         "json": lambda: _Document(raw.records) if raw.rows is None else _Counted(raw.rows),
         "parquet": lambda: None if raw.rows is None else _Counted(raw.rows),
     }
-    return formats[raw.format]()
+    try:
+        return formats[raw.format]()
+    except ValueError as problem:
+        raise ConfigError(str(problem)) from None  # an encoding that somebody declared and nobody knows
 
 
 def _compressor() -> Any:

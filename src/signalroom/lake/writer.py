@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from signalroom import __version__
 from signalroom.clock import Clock
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
 from signalroom.lake import archive
-from signalroom.lake.ids import moment_of
+from signalroom.lake.ids import moment_of, new_id
+from signalroom.lake.layout import Layout
 from signalroom.lake.packing import Packing
 from signalroom.load import Load, Part
 from signalroom.position import Json, Slice
 from signalroom.records import Scan, recount
 from signalroom.stream import Batch, Raw, Stream
-
-if TYPE_CHECKING:
-    from signalroom.lake.lake import Lake
 
 _THREADS = 3  # hashing, counting and compressing leave Python: two keep two cores busy while one waits for the disk
 
@@ -62,9 +60,9 @@ class LoadWriter:
         unreadable: What was set aside so far, in the order it was appended.
     """
 
-    def __init__(self, lake: Lake, stream: Stream, clock: Clock) -> None:
+    def __init__(self, layout: Layout, stream: Stream, clock: Clock) -> None:
         self.unreadable: list[Unreadable] = []
-        self._lake = lake
+        self._layout = layout
         self._stream = stream
         self._clock = clock
         self._load_id = ""
@@ -83,14 +81,14 @@ class LoadWriter:
     @property
     def folder(self) -> str:
         """The load's folder in the lake."""
-        return self._lake.folder(self._stream.source, self._stream.name, self.load_id)
+        return self._layout.folder(self._stream.source, self._stream.name, self.load_id)
 
     @property
     def load_id(self) -> str:
         """The load's id, chosen at the first use; greater than that of every committed load of the stream."""
         with self._naming:
             if not self._load_id:
-                self._load_id = self._lake.new_id(self._stream)
+                self._load_id = new_id(self._clock.now(), self._latest())
             return self._load_id
 
     def append(self, batch: Batch) -> Part:
@@ -155,8 +153,8 @@ class LoadWriter:
             self.abort()
             return None
         load = self._load()
-        self._lake.settle_parts(load)
-        latest = max(self._lake.committed(load.source, load.stream), default="")
+        self._layout.settle_parts(load)
+        latest = self._latest()
         if latest > load.load_id:
             self.abort()
             raise RetryableError(
@@ -165,7 +163,7 @@ class LoadWriter:
             )
         failpoint("lake.commit.before")
         self._open = False  # whatever happens now, the load may exist: only `sweep` may remove its parts
-        self._lake.mark(load)
+        self._layout.mark(load)
         failpoint("lake.commit.after")
         return load
 
@@ -173,7 +171,10 @@ class LoadWriter:
         """Remove what was written; the load never existed."""
         self._open = False
         if self._load_id:
-            self._lake.remove(self._stream.source, self._stream.name, self._load_id)
+            self._layout.remove(self._stream.source, self._stream.name, self._load_id)
+
+    def _latest(self) -> str:
+        return max(self._layout.committed(self._stream.source, self._stream.name), default="")
 
     def _load(self) -> Load:
         positions: dict[str, Json] = {}
@@ -208,10 +209,10 @@ class LoadWriter:
         packing = Packing(raw)
         name = f"part-{number:05d}{packing.extension}"
         key = f"{self.folder}/{name}"
-        self._lake.store_part(key, packing)
+        self._layout.store_part(key, packing)
         scan = packing.scan
         if scan is None and not packing.trouble:
-            scan, trouble = _count_parquet(self._lake.fetch(key, packing.stored_bytes))
+            scan, trouble = _count_parquet(self._layout.fetch(key, packing.stored_bytes))
         else:
             trouble = packing.trouble
         if scan is None:
@@ -237,7 +238,7 @@ class LoadWriter:
         )
         if not scan.exact:
             counted = recount(
-                scan, self._lake.text(key, part), delimiter=raw.delimiter if raw.format == "csv" else None
+                scan, self._layout.text(key, part), delimiter=raw.delimiter if raw.format == "csv" else None
             )
             part = replace(part, rows=counted.rows, header=counted.header)
         return _Written(part, _completed(batch, part, self.load_id), batch.replaces)
@@ -252,7 +253,7 @@ class LoadWriter:
             "sha256": packing.sha256,
             "request": dict(batch.request),
         }
-        kept = archive.move(self._lake.store, self._stream, key, about, self._clock.now())
+        kept = archive.move(self._layout.store, self._stream, key, about, self._clock.now())
         positions: dict[str, Json] = {}
         seen = batch.position.get(batch.object_key) if batch.object_key else None
         if isinstance(seen, Mapping):

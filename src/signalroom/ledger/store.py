@@ -15,6 +15,7 @@ from sqlalchemy import event, exc
 from signalroom.clock import Clock
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger.tables import Tables, tables
+from signalroom.telemetry import redact
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process's write on SQLite."""
@@ -100,8 +101,8 @@ def dump_json(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` without NUL, which Postgres cannot store; an error may quote a broken file."""
-    return text.replace("\x00", "\ufffd")
+    """Return an error's ``text`` as it may be kept: without secrets, and without NUL, which Postgres cannot store."""
+    return redact(text).replace("\x00", "\ufffd")
 
 
 def _address(url: str, root: Path) -> sa.URL:

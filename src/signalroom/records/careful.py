@@ -77,9 +77,7 @@ def careful_lines(chunks: Iterable[bytes], *, encoding: str = "") -> Iterator[Re
         row += 1
         text, problem = _text(body, source.encoding)
         problem = problem or ("NUL in the line" if "\0" in text else "")
-        yield Record(
-            row, text if not problem else shown(body, source.encoding), None if problem else [text], problem
-        )
+        yield Record(row, text if not problem else shown(body, source.encoding), None if problem else [text], problem)
 
 
 def shown(body: bytes, encoding: str) -> str:

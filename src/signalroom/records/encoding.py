@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 
-from signalroom.errors import ConfigError
-
 _MULTIBYTE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
     rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
@@ -16,13 +14,11 @@ _UTF8 = {"utf-8", "utf-8-sig"}
 
 
 def canonical(encoding: str) -> str:
-    """Return Python's name of ``encoding``; raises ConfigError for one it does not know."""
+    """Return Python's name of ``encoding``; raises ValueError for one it does not know."""
     try:
         return codecs.lookup(encoding).name
     except LookupError:
-        raise ConfigError(
-            f"The encoding {encoding!r} is not known.", mend="Use a name such as utf-8, utf-16 or cp1252."
-        ) from None
+        raise ValueError(f"The encoding {encoding!r} is not known: use a name such as utf-8 or cp1252.") from None
 
 
 def bytewise(encoding: str) -> bool:

@@ -248,9 +248,7 @@ class CsvScanner(_Scanner):
                 closing = closing[:-1]
             self._lost |= not self._after[data[closing + 1]].all()
 
-    def _check_returns(
-        self, data: Bytes, low: int, high: int, ends: Places, quotes: Places, inside: int
-    ) -> None:
+    def _check_returns(self, data: Bytes, low: int, high: int, ends: Places, quotes: Places, inside: int) -> None:
         """Find a carriage return outside quotes that no line feed follows."""
         np = self._np
         marks = data[low:high] == _CR

@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ class DuckDBWarehouse:
             prepared = [self._prepare(stream, table, pending, lake, replay=replay) for table in stream.tables]
             try:
                 progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
-                return self._commit(stream, prepared, pending, replay=replay)
+                return replace(self._commit(stream, prepared, pending, replay=replay), already=already)
             finally:
                 for one in prepared:
                     one.stage.drop()

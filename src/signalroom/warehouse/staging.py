@@ -47,8 +47,8 @@ class Stage:
 
     def count(self, sql: str) -> int:
         """Return the single number that ``sql`` selects."""
-        row = self.connection.execute(sql).fetchone()
-        return int(row[0]) if row and row[0] is not None else 0
+        rows = self.connection.execute(sql).fetchall()  # all of them: an unfinished result blocks the connection
+        return int(rows[0][0] or 0) if rows else 0
 
     def rows_of(self, alias: str) -> str:
         """Return the expression of a staged row's number within its part; needs ``<name>_parts`` as ``p``."""

@@ -1,0 +1,194 @@
+"""Kill a sync at every failpoint, run it again, and compare with a run that was left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crash import scene
+from crash.state import compare
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Figures:
+    """What was done and what came of it."""
+
+    points: int = 0
+    names: set[str] = field(default_factory=set)
+    runs: int = 0
+    kills: int = 0
+    lost: int = 0
+    doubled: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.points} points under {len(self.names)} names, {self.runs} runs with {self.kills} kills: "
+            f"{self.lost} lost, {self.doubled} doubled, {len(self.failures)} failures"
+        )
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One hit of a failpoint in a run that was left alone: its sync, its place there and its name."""
+
+    phase: int
+    place: int
+    name: str
+
+
+class Explorer:
+    """A warm process that forks, and a folder and a database for each run.
+
+    Args:
+        warehouse: ``duckdb`` or ``postgres``.
+        database: Makes an empty database and returns its address; for Postgres.
+        drop: Removes one again.
+        mutant: A seeded bug that every run has; the run it is compared with has none.
+    """
+
+    def __init__(
+        self,
+        warehouse: str,
+        database: Callable[[str], str] | None = None,
+        drop: Callable[[str], None] | None = None,
+        mutant: str = "",
+    ) -> None:
+        self.warehouse, self.mutant = warehouse, mutant
+        self.figures = Figures()
+        self._database, self._drop = database, drop
+        shared = Path("/dev/shm")
+        self._base = Path(tempfile.mkdtemp(prefix="signalroom-crash-", dir=shared if shared.is_dir() else None))
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "zygote.py"), warehouse],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._said()
+        self._snapshots: dict[int, tuple[Path, str]] = {}
+        self.reference: dict[int, dict[str, Any]] = {}
+        self.hits: list[Hit] = []
+
+    def __enter__(self) -> Explorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+        self._process.kill()
+        self._process.wait()
+        for root, database in self._snapshots.values():
+            self._remove(root, database)
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def _said(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            assert self._process.stderr is not None
+            raise AssertionError(f"the zygote died:\n{self._process.stderr.read()[-3000:]}")
+        return json.loads(line)
+
+    def ask(self, root: Path, database: str, **request: Any) -> dict[str, Any]:
+        """Run one request in a child of the zygote and return how it ended."""
+        environ = {"CRASH_WAREHOUSE": database} if database else {}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"root": str(root), "environ": environ, **request}) + "\n")
+        self._process.stdin.flush()
+        return self._said()
+
+    def record(self) -> list[Hit]:
+        """Run undisturbed, keep what was there before each sync and after it, and return the hits."""
+        root, database = self._base / "reference", self._database("") if self._database else ""
+        scene.prepare(root, self.warehouse)
+        for phase in scene.PHASES:
+            self._snapshots[phase] = self._copied(root, database, f"before{phase}")
+            log = self._base / f"log{phase}"
+            done = self.ask(root, database, phases=[phase], log=str(log), state=True)
+            if done["answer"] is None:
+                raise AssertionError(f"the undisturbed run failed:\n{done['said'][-3000:]}")
+            self.reference[phase] = done["answer"]["state"]
+            names = log.read_text().split()
+            self.hits += [Hit(phase, place, name) for place, name in enumerate(names, 1)]
+        self._remove(root, database)
+        self.figures.points, self.figures.names = len(self.hits), {hit.name for hit in self.hits}
+        return self.hits
+
+    def one_of_each(self, seed: int, more: int = 0) -> list[Hit]:
+        """Return one hit of each name and ``more`` others, by a seeded choice."""
+        chance = random.Random(seed)
+        chosen = [chance.choice([hit for hit in self.hits if hit.name == name]) for name in sorted(self.figures.names)]
+        rest = [hit for hit in self.hits if hit not in chosen]
+        return chosen + chance.sample(rest, min(more, len(rest)))
+
+    def crash(self, hit: Hit, *more: int, to_the_end: bool = False) -> list[str]:
+        """Kill at a hit (and at the given hits of the runs after it), finish, and return what is not as it should be.
+
+        Args:
+            hit: Where the first run is killed: at that occurrence of its name, since threads may change the order.
+            more: Hits, counted from the start of the run, at which the second, third ... run are killed.
+            to_the_end: Go on with the syncs that follow, instead of comparing after this one.
+        """
+        nth = sum(1 for one in self.hits if one.phase == hit.phase and one.name == hit.name and one.place <= hit.place)
+        kills: list[dict[str, Any]] = [{"kill_at": nth, "only": hit.name}, *({"kill_at": place} for place in more)]
+        return self._run(hit.phase, kills, to_the_end=to_the_end, title=f"{hit.name} ({nth}) of sync {hit.phase}")
+
+    def crash_after(self, phase: int, *seconds: float, to_the_end: bool = False) -> list[str]:
+        """Kill at moments nobody chose, counted from the start of each run."""
+        return self._run(phase, [{"after_s": one} for one in seconds], to_the_end=to_the_end, title=f"after {seconds} s")
+
+    def _run(self, phase: int, kills: Sequence[dict[str, Any]], *, to_the_end: bool, title: str) -> list[str]:
+        self.figures.runs += 1
+        with self._fresh(phase) as (root, database):
+            for attempt, kill in enumerate(kills):
+                # The second attempt comes before the leases of the first have run out, later ones after.
+                done = self.ask(
+                    root, database, phases=[phase], attempt_s=(0, 60, 1500, 2400)[attempt], mutant=self.mutant, **kill
+                )
+                self.figures.kills += done["killed"]
+                if done["answer"] is None and not done["killed"]:
+                    return self._failed(title, [done["said"].strip()[-1500:]], 0, 0)
+            phases = [one for one in scene.PHASES if one == phase or (to_the_end and one > phase)]
+            done = self.ask(
+                root, database, phases=phases, attempt_s=(60, 1500, 2400, 3300)[len(kills) - 1], mutant=self.mutant, state=True
+            )  # fmt: skip
+            if done["answer"] is None:
+                return self._failed(title, [f"it never finished: {done['said'].strip()[-1500:]}"], 0, 0)
+            problems, lost, doubled = compare(done["answer"]["state"], self.reference[phases[-1]])
+            return self._failed(title, problems, lost, doubled) if problems else []
+
+    def _failed(self, title: str, problems: list[str], lost: int, doubled: int) -> list[str]:
+        self.figures.lost += lost
+        self.figures.doubled += doubled
+        found = [f"killed at {title}: {problem}" for problem in problems]
+        self.figures.failures += found
+        return found
+
+    @contextlib.contextmanager
+    def _fresh(self, phase: int) -> Iterator[tuple[Path, str]]:
+        made = self._copied(*self._snapshots[phase], f"run{self.figures.runs}")
+        try:
+            yield made
+        finally:
+            self._remove(*made)
+
+    def _copied(self, root: Path, database: str, name: str) -> tuple[Path, str]:
+        shutil.copytree(root, self._base / name)
+        return self._base / name, self._database(database) if self._database and database else ""
+
+    def _remove(self, root: Path, database: str) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        if self._drop and database:
+            self._drop(database)
+

@@ -1,0 +1,54 @@
+"""The merge of decoded rows against a dict of winners, on every engine, to the bit."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from property_profiles import examples
+from warehouse_laws import Change, ChangeHistory, check_changes
+
+_folders = itertools.count(1)
+
+texts = st.sampled_from(
+    [None, "", "a", "A", "=cmd|'/c calc'!A0", "\U0001f600", "\u202eabc", "line\nbreak", "NaN", "0000-00-00", "1e400",
+     "O'Brien", 'say ""', "a,b", "\t", " x ", "\x1e", "é", "é"]
+)  # fmt: skip
+changes = st.builds(
+    Change,
+    k=st.integers(0, 9),
+    o=st.one_of(st.none(), st.integers(-1, 3)),
+    p=st.sampled_from([None, "", "a", "b", "B", "é", "z"]),
+    seq=st.integers(0, 6),
+    op=st.sampled_from(["upsert", "upsert", "upsert", "delete"]),
+    v=texts,
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> ChangeHistory:
+    loads = tuple(tuple(draw(st.lists(changes, max_size=14))) for _ in range(draw(st.integers(1, 5))))
+    order = list(draw(st.permutations(range(len(loads)))))
+    merges: list[tuple[int, ...]] = []
+    at = 0
+    while at < len(order):
+        taken = draw(st.integers(1, len(order) - at))
+        again = draw(st.lists(st.sampled_from(order[: at + taken]), max_size=2))
+        merges.append(tuple(dict.fromkeys([*order[at : at + taken], *again])))
+        at += taken
+    by = draw(st.sampled_from([("_seq",), ("o",), ("p",), ("o", "_seq"), ("p", "o"), ()]))
+    return ChangeHistory(loads, tuple(merges), by)
+
+
+@pytest.mark.slow
+@examples(quick=40, many=20_000)
+@given(history=histories())
+def test_duckdb_table_equals_the_dict_of_winners(shared_duckdb, tmp_path_factory, history: ChangeHistory) -> None:
+    check_changes(shared_duckdb, folder(tmp_path_factory), history)
+
+
+def folder(factory: pytest.TempPathFactory) -> Path:
+    return factory.getbasetemp() / f"oracle-{next(_folders)}"
