@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from signalroom.errors import ConfigError, DataError, RetryableError
+from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
 from signalroom.message import Delivery, Message, delivery_key
@@ -102,7 +102,12 @@ def preview(room: Room, report: str, day: date) -> Message:
 
 
 def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
-    """Send a report once to each recipient of its channels; what was sent under the same key is not sent again."""
+    """Send a report once to each recipient of its channels; what was sent under the same key is not sent again.
+
+    Raises:
+        RetryableError: Another process is sending it, or died while it was.
+        SignalRoomError: What a recipient's channel raised, once all the others were served.
+    """
     planned = [
         Delivery(delivery_key(report, due_at, name, recipient), report, due_at, name, recipient, "pending")
         for name in channels or room.channels_of(report)
@@ -113,7 +118,16 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
         return [one for one in known if one is not None]
     message = preview(room, report, day)
     digest = room.ledger.archive.put(message, due_at)
-    return [_send_once(room, replace(one, digest=digest), message) for one in planned]
+    sent: list[Delivery] = []
+    failed: list[SignalRoomError] = []
+    for one in planned:  # a recipient that fails keeps nobody else waiting
+        try:
+            sent.append(_send_once(room, replace(one, digest=digest), message))
+        except SignalRoomError as problem:
+            failed.append(problem)
+    if failed:
+        raise next((problem for problem in failed if isinstance(problem, RetryableError)), failed[0])
+    return sent
 
 
 def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
@@ -121,7 +135,15 @@ def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
     deliveries, channel = room.ledger.deliveries, room.channel(planned.channel)
     claimed = deliveries.claim(planned)
     if claimed is None:
-        return deliveries.get(planned.key) or planned
+        known = deliveries.get(planned.key)
+        if known is not None and known.state == "sent":
+            return known
+        # Somebody is at it, or died at it: only its lease tells, and to go on now would be to call it sent.
+        raise RetryableError(
+            f"Report {planned.report} is on its way to {planned.recipient} by {planned.channel}: another process has it.",
+            mend="Run the step again: once that process's time has passed, the channel is asked what arrived.",
+            retry_after_s=deliveries.free_in_s(planned.key),
+        )
     failpoint("steps.deliver.claimed")
     receipt = channel.find(claimed.key, claimed.recipient) if claimed.state == "unknown" else None
     if receipt is None:

@@ -11,17 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_NEVER = {
-    ".git",
-    ".venv",
-    ".hypothesis",
-    ".pytest_cache",
-    ".ruff_cache",
-    "__pycache__",
-    "build",
-    "dist",
-    "node_modules",
-}
+# What .gitignore leaves out, for a tree that came without git.
+_NEVER = {".git", ".venv", ".hypothesis", ".pytest_cache", ".ruff_cache", "__pycache__", "build", "demo", "dist", "out"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +25,11 @@ class Source:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
+
+    @cached_property
+    def named(self) -> list[tuple[str, ast.stmt]]:
+        """Every class and function with its dotted name inside the file."""
+        return list(_named(self.tree, ""))
 
     @property
     def module(self) -> str:
@@ -54,51 +50,55 @@ def committed() -> list[Path]:
     else:
         names = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
         names = [name for name in names if not _NEVER.intersection(name.parts)]
-    return sorted(name for name in names if (ROOT / name).is_file())
+    return sorted({name for name in names if (ROOT / name).is_file()})
 
 
 @cache
-def sources(*folders: str) -> tuple[Source, ...]:
-    """Return the Python files below ``folders``."""
-    found = [path for path in committed() if path.suffix == ".py" and path.parts[0] in folders]
+def _python() -> tuple[Source, ...]:
+    found = [path for path in committed() if path.suffix == ".py"]
     return tuple(Source(path.as_posix(), (ROOT / path).read_text(encoding="utf-8")) for path in found)
 
 
-def package() -> tuple[Source, ...]:
+def package() -> list[Source]:
     """Return the files of the package."""
-    return sources("src")
+    return [one for one in _python() if one.path.startswith("src/")]
 
 
-def everything() -> tuple[Source, ...]:
+def everything() -> list[Source]:
     """Return the files of the package, its tests and its benchmarks."""
-    return sources("src", "tests", "bench")
+    return [one for one in _python() if one.path.startswith(("src/", "tests/", "bench/"))]
 
 
-def named(node: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Yield every class and function below ``node`` with its dotted name inside the file."""
-    for child in ast.iter_child_nodes(node):
+def _named(node: ast.AST, inside: str) -> Iterator[tuple[str, ast.stmt]]:
+    for child in _statements(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{inside}.{child.name}" if inside else child.name
             yield name, child
-            yield from named(child, name)
+            yield from _named(child, name)
         else:
-            yield from named(child, inside)
+            yield from _named(child, inside)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is directly below ``node`` and holds statements; expressions hold none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield child
 
 
 def at_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the imports that run when a module is imported: not those of functions, nor those for type checkers."""
-    for child in ast.iter_child_nodes(node):
+    for child in _statements(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for otherwise in child.orelse:
-                yield from at_import(ast.Module([otherwise], []))
-        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from at_import(ast.Module(child.orelse, []))
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from at_import(child)
 
 
 def modules_of(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """Return what an import statement may import, most precise first: ``from a import b`` may be module ``a.b``."""
+    """Return what an import statement may import: ``from a import b`` is module ``a``, and perhaps ``a.b``."""
     if isinstance(statement, ast.Import):
         return [alias.name for alias in statement.names]
     base = statement.module or ""

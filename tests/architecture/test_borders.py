@@ -16,6 +16,8 @@ import pytest
 import signalroom
 from architecture.house import ROOT, Source, at_import, modules_of, package
 
+pytestmark = pytest.mark.xdist_group("architecture")  # one process parses the tree, once
+
 # Each of these costs more to import than the whole of `signalroom --help` may take.
 HEAVY = {
     "alembic", "dbt", "duckdb", "httpx", "jinja2", "mrml", "msgspec", "numpy", "obstore", "orjson", "psycopg",

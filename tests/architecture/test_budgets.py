@@ -9,7 +9,11 @@ import re
 import tokenize
 from collections.abc import Iterable
 
-from architecture.house import Source, everything, named, package
+import pytest
+
+from architecture.house import Source, everything, package
+
+pytestmark = pytest.mark.xdist_group("architecture")  # one process parses the tree, once
 
 FILE_LINES = 400
 FUNCTION_LINES = 60
@@ -54,7 +58,7 @@ def long_functions(files: Iterable[Source]) -> list[str]:
     return [
         one.at(node, f"{name} has {lines} lines")
         for one in files
-        for name, node in named(one.tree)
+        for name, node in one.named
         if not isinstance(node, ast.ClassDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES
     ]
 
@@ -70,7 +74,7 @@ def deep_classes(files: Iterable[Source]) -> list[str]:
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
-        for name, node in named(one.tree):
+        for name, node in one.named:
             if isinstance(node, ast.ClassDef):
                 mine = f"{one.module}.{name}"
                 written = [ast.unparse(base).split("[")[0] for base in node.bases]

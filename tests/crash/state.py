@@ -49,7 +49,7 @@ def _tables(room: Room) -> dict[str, list[str]]:
 
 
 def _books(room: Room) -> dict[str, list[str]]:
-    """Return the warehouse's own tables; ``merged_at`` is when, and each retry of a build is a build."""
+    """Return the warehouse's own tables; ``merged_at`` is when, and a retry of a build finds other loads before it."""
     return {
         "loads": _rows(room, "SELECT load_id, source, stream, committed_at, bytes, rows_in FROM signalroom.loads"),
         "positions": _rows(room, "SELECT source, stream, partition, value, load_id FROM signalroom.positions"),
@@ -59,8 +59,12 @@ def _books(room: Room) -> dict[str, list[str]]:
             "SELECT load_id, source, stream, table_name, part, row_number, column_name, value, reason, raw"
             " FROM signalroom.rejects",
         ),
-        "builds": sorted(set(_rows(room, "SELECT build_id, inputs FROM signalroom.builds"))),
+        "builds": [_built(row) for row in room.warehouse.query("SELECT * FROM signalroom.builds").to_pylist()],
     }
+
+
+def _built(row: dict[str, Any]) -> str:
+    return _text([row["build_id"][:11], json.loads(row["inputs"])["after"]])
 
 
 def _lake(room: Room) -> dict[str, Any]:
@@ -109,12 +113,19 @@ def _same(room: Room, outbox: Path, delivery: Any) -> bool:
 
 
 def _runs(room: Room) -> dict[str, Any]:
-    """Return which steps succeeded, and how many runs ended in each other way once the silent ones are swept."""
+    """Return which steps succeeded, and what else runs ended with, once the silent ones are swept.
+
+    A run that finds a dead sender's claim says so and fails; the one after its lease sends.
+    """
     room.ledger.runs.sweep()
     runs = room.ledger.runs.list(1000)
     return {
         "succeeded": sorted({one.step for one in runs if one.status == "success"}),
-        "others": sorted(f"{one.status}: {one.error}" for one in runs if one.status not in {"success", "lost"}),
+        "others": sorted(
+            f"{one.status}: {one.error}"
+            for one in runs
+            if one.status not in {"success", "lost"} and "another process has it" not in one.error
+        ),
     }
 
 
@@ -159,6 +170,8 @@ def compare(found: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], i
         have = found["books"][name]
         if name == "loads":
             have, want = _but_repulled(have), _but_repulled(want)
+        if name == "builds":
+            have, want = sorted(set(have)), sorted(set(want))
         if have != want:
             less, more = _difference(have, want)
             problems.append(f"signalroom.{name}: without {less[:2]}, with {more[:2]}")

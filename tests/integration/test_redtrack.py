@@ -245,7 +245,6 @@ def room(tmp_path, up, clock):
         timezone = "America/New_York"
         [warehouse]
         kind = "duckdb"
-        memory_mb = 4096
         [sources.redtrack]
         kind = "redtrack"
         api_key = "env:UPSTREAM_KEY"

@@ -1,17 +1,24 @@
-"""Warehouses that the examples of a whole module share: opening one costs more than merging into it."""
+"""Warehouses that the examples of a whole module share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from warehouses import duckdb_warehouse, postgres_warehouse
 
-from signalroom.warehouse.duckdb import DuckDBWarehouse
+from signalroom.warehouse.base import Warehouse
 
 
 @pytest.fixture(scope="module")
-def shared_duckdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
+def shared_duckdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """One DuckDB file for a module; every example uses a source of its own."""
-    warehouse = DuckDBWarehouse(path=str(tmp_path_factory.mktemp("duckdb") / "warehouse.duckdb"), threads=1)
-    yield warehouse
-    warehouse.close()
+    with duckdb_warehouse(tmp_path_factory.mktemp("duckdb")) as warehouse:
+        yield warehouse
+
+
+@pytest.fixture(scope="module")
+def shared_postgres(postgres_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """One Postgres database for a module; every example uses a source of its own."""
+    with postgres_warehouse(postgres_server, tmp_path_factory.mktemp("postgres")) as warehouse:
+        yield warehouse

@@ -2,16 +2,11 @@
 
 import gzip
 import logging
-import threading
 import traceback
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from email.utils import format_datetime
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from signalroom.clients import http
 from signalroom.clients.http import HttpClient, Timeouts, full_jitter
@@ -205,46 +200,19 @@ def test_broken_connections_are_tried_again(clock, problem, told):
     assert told in error.message
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b"", "200 with an empty body"),
-        (b"\xef\xbb\xbf <!DOCTYPE html><html>", "200 with an HTML page instead of JSON"),
-        (b"<html><body>Sign in", "200 with an HTML page instead of JSON"),
-        (b'[{"a": 1}, {"a', "200 with 14 bytes that are not JSON, or not all of it"),
-        (b"[NaN]", "not JSON"),
-        (b"[Infinity]", "not JSON"),
-        (b"[1] [2]", "not JSON"),
-        (b"[" * 200_000, "200,000 bytes that are not JSON"),
-        (b"\xff\xfe\xff", "not JSON"),
-        (b"[" + b"9" * 5000 + b"]", "not JSON"),
-    ],
-)
-def test_what_is_no_json_is_asked_for_again(clock, body, told):
+@pytest.mark.parametrize("body", [b"", b"<html><body>Sign in", b'[{"a": 1}, {"a'])
+def test_what_is_no_json_is_asked_for_again(clock, body):
     error, seen = fail(clock, RetryableError, httpx.Response(200, content=body))
     assert len(seen) == 5
-    assert told in error.message
+    assert "it answered 200 with " in error.message
     assert ask(clock, httpx.Response(200, content=body), OK)[0].document == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    "wait", ["7", " 7 ", format_datetime(WaitingClock().now() + timedelta(seconds=7), usegmt=True)]
-)
-def test_retry_after_is_a_number_or_a_date(clock, wait):
-    ask(clock, httpx.Response(429, headers={"Retry-After": wait}), OK)
+def test_retry_after_is_kept_and_jitter_comes_on_top(clock):
+    ask(clock, httpx.Response(429, headers={"Retry-After": "7"}), OK)
     assert clock.waits == [8]
-
-
-@pytest.mark.parametrize("wait", ["soon", "-5", "9" * 40, "", "Fri, 20 Nov 1026", "1e3"])
-def test_a_retry_after_nobody_understands_is_none(clock, wait):
-    ask(clock, httpx.Response(503, headers={"Retry-After": wait}), OK)
-    assert clock.waits in ([1], [1.0])
-
-
-def test_a_retry_after_in_the_past_is_now(clock):
-    wait = format_datetime(datetime(2026, 1, 1, tzinfo=UTC))
-    ask(clock, httpx.Response(503, headers={"Retry-After": wait}), OK)
-    assert clock.waits == [1]
+    ask(clock, httpx.Response(503, headers={"Retry-After": "soon"}), OK)
+    assert clock.waits == [8, 1]
 
 
 def test_an_upstream_that_wants_an_hour_is_left_alone_at_once(clock):
@@ -330,21 +298,14 @@ def test_refusals_are_told_in_the_vendors_words(clock, status, error, mend):
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b"", "with 400."),
-        (b"<html><h1>no</h1>", "with 400."),
-        (b"too\n  bad", "with 400 (too bad)."),
-        (b'{"error":{"code":5}}', 'with 400 ({"error":{"code":5}}).'),
-        (b"x" * 1000, "with 400 (" + "x" * 199 + "…)."),
-        (b"see k%2Be%2Fy-S3CRET", "with 400 (see ***)."),
-        (b"\xff", "with 400 (�)."),
-    ],
-)
-def test_the_vendors_words_are_short(clock, body, told):
-    error, _ = fail(clock, ConfigError, httpx.Response(400, content=body))
-    assert error.message.endswith(told)
+def test_the_vendors_words_are_short_and_without_our_secrets(clock):
+    for body, told in [
+        (b"", "400."),
+        (b"x" * 1000, "400 (" + "x" * 199 + "…)."),
+        (b"see k%2Be%2Fy-S3CRET", "400 (see ***)."),
+    ]:
+        error, _ = fail(clock, ConfigError, httpx.Response(400, content=body))
+        assert error.message.endswith(f"with {told}")
 
 
 def redirect(to, status=302):
@@ -424,58 +385,3 @@ def test_a_rate_limit_waits_its_turn_between_attempts_too(clock):
         upstream.get("/things")
     assert len(seen) == 3
     assert clock.seconds == pytest.approx(60, abs=0.1)
-
-
-@given(
-    requests=st.integers(1, 5),
-    per_s=st.floats(0.1, 100),
-    start=st.floats(0, 1e6),
-    steps=st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1), st.floats(0, 5)), min_size=1, max_size=40),
-)
-def test_the_limit_holds_in_every_window_wherever_a_request_is_on_its_way(requests, per_s, start, steps):
-    clock = WaitingClock()
-    clock.seconds = start
-    rate = RateLimit(requests, per_s)
-    arrivals = []
-    for idle_s, share, latency_s in steps:
-        clock.seconds += idle_s
-        with rate.turn(clock):
-            arrivals.append(clock.seconds + share * latency_s)
-            clock.seconds += latency_s
-    for first, next_but in zip(arrivals, arrivals[requests:], strict=False):
-        assert next_but - first >= per_s
-
-
-def test_a_limit_wastes_nothing(clock):
-    rate = RateLimit(3, 10)
-    for _ in range(9):
-        with rate.turn(clock):
-            pass
-    assert clock.seconds == pytest.approx(20, abs=0.1)
-    clock.advance(100)
-    with rate.turn(clock):
-        pass
-    assert len(clock.waits) == 2
-
-
-def test_threads_share_a_limit():
-    class Still(WaitingClock):
-        """Waits are only written down, so that threads cannot disturb one another."""
-
-        def advance(self, seconds):
-            pass
-
-    clock = Still()
-    rate = RateLimit(4, 10)
-
-    def use():
-        for _ in range(5):
-            with rate.turn(clock):
-                pass
-
-    threads = [threading.Thread(target=use) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(round(wait) for wait in clock.waits) == [10] * 4 + [20] * 4 + [30] * 4 + [40] * 4

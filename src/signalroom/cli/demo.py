@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _REPORT = "daily_ccw"
 _PROJECT = "CCW"
+_WIDEST = 110
 
 Say: TypeAlias = "Callable[..., None]"
 """Takes a paragraph for people, or nothing for an empty line."""
@@ -244,12 +247,12 @@ def _conclude(story: Story, seconds: float) -> None:
     if story.message is not None and delivery is not None:
         told = "was delivered before, and was not sent again" if story.again else "delivered"
         click.echo(_line("report", f"{_REPORT} of {_long(story.state.report_day)} to {delivery.channel}: {told}"))
-        drawn = message_text(story.message).rstrip("\n")
-        click.echo("\n" + "\n".join(f"    {_dim('│')} {line}" for line in drawn.split("\n")) + "\n")
+        click.echo(f"\n{_beside_a_bar(message_text(story.message))}\n")
         html = Path(delivery.receipt) / "email.html"
         if html.is_file():
             click.echo(_line("e-mail", _near(html)))
     click.echo(_line("took", duration(seconds)))
+    click.echo(_line("next", f'cd {_near(story.root)}; signalroom status; signalroom query "from public.daily_orders"'))
     _print_checked(story.compared, story.differing)
 
 
@@ -283,6 +286,13 @@ def _record(story: Story) -> Mapping[str, Any]:
 
 def _long(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
+
+
+def _beside_a_bar(text: str) -> str:
+    """Return a message set apart from what is around it; lines the terminal has no room for are wrapped."""
+    room = min(shutil.get_terminal_size().columns, _WIDEST) - 6
+    lines = [part for line in text.rstrip("\n").split("\n") for part in textwrap.wrap(line, room) or [""]]
+    return "\n".join(f"    {_dim('│')} {line}".rstrip() for line in lines)
 
 
 def _line(label: str, text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from signalroom.room import Room
     from signalroom.steps import StreamSync
-    from signalroom.stream import Stream
+    from signalroom.stream import Column, Stream
 
 
 @command()
@@ -77,7 +78,7 @@ def stream_row(one: StreamSync) -> list[str]:
 def stream_notes(one: StreamSync) -> list[str]:
     """Return what a person should know about a stream's sync, a sentence each."""
     done = one.merge
-    notes = [f"{one.stream}: {text}" for text in done.notes]
+    notes = [text if text.startswith(one.stream) else f"{one.stream}: {text}" for text in done.notes]
     if done.skipped_objects:
         same = count(len(done.skipped_objects), "object")
         notes.append(f"{one.stream}: {same} hold what is loaded already under another name, and were skipped.")
@@ -98,7 +99,12 @@ def _pin(room: Room, streams: Sequence[Stream]) -> list[Path]:
     for stream in streams:
         for table in stream.tables:
             name = stream.name if len(stream.tables) == 1 else table.name
-            columns = columns_in_force(room.warehouse, stream.source, table.name)
-            if columns != tuple(read_pin(root, stream.source, name)):
+            columns = _plain(columns_in_force(room.warehouse, stream.source, table.name))
+            if columns != _plain(read_pin(root, stream.source, name)):
                 written.append(write_pin(root, stream.source, name, columns))
     return written
+
+
+def _plain(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Return columns without the paths that only repeat their names."""
+    return tuple(replace(one, path="" if one.path == one.name else one.path) for one in columns)

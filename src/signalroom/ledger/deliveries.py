@@ -125,6 +125,14 @@ class Deliveries:
             row = connection.execute(sa.select(self._table).where(self._table.c.key == key)).one_or_none()
         return None if row is None else _delivery(row)
 
+    def free_in_s(self, key: str) -> float:
+        """Return how many seconds a claim that nobody settled still holds a delivery; 0 when it may be claimed."""
+        table = self._table
+        with self._store.read() as connection:
+            query = sa.select(table.c.lease_until).where(table.c.key == key, table.c.state == "inflight")
+            until = connection.execute(query).scalar_one_or_none()
+        return 0.0 if until is None else max(0.0, (until - self._store.clock.now()).total_seconds())
+
     def list(
         self, report: str | None = None, *, state: DeliveryState | None = None, limit: int = 100
     ) -> tuple[Delivery, ...]:

@@ -160,9 +160,14 @@ def bind(columns: Sequence[Column], spellings: Sequence[str]) -> Mapping[str, in
     taken = set(bound.values())
     named = {name: index for index, name in enumerate(unique_names(spellings)) if index not in taken}
     for column in columns:
-        if column.name in named and not column.path.startswith("$"):
+        if column.name in named and not is_json_path(column.path):
             bound.setdefault(column.name, named[column.name])
     return bound
+
+
+def is_json_path(path: str) -> bool:
+    """Return whether a column's path leads into a record (``$.a.b``), rather than being a field's spelling."""
+    return path.startswith(("$.", "$["))
 
 
 def _first_places(spellings: Sequence[str]) -> dict[str, int]:

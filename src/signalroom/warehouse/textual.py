@@ -16,7 +16,7 @@ from signalroom.stream import Column
 from signalroom.warehouse.careful import careful_tables
 from signalroom.warehouse.parts import Group, StagedPart
 from signalroom.warehouse.quoting import ident, literal
-from signalroom.warehouse.schema import CONTROL, bind
+from signalroom.warehouse.schema import CONTROL, bind, is_json_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -185,7 +185,7 @@ def text_of(column: Column, group: Group, bound: dict[str, int], nulls: Sequence
     """Return the SQL expression of a column's raw text in ``relation(group)``, or None where it is absent."""
     number = bound.get(column.name)
     if group.json:
-        if number is None and not column.path.startswith("$"):
+        if number is None and not is_json_path(column.path):
             return None
         path = column.path if number is None else _pointer(group.fields[number])
         return _nullified(f"json_extract_string(exact, {literal(path)})", nulls)

@@ -3,8 +3,8 @@
 
   The model selects every day; the days whose rows are not exactly those of the table are deleted and inserted in
   one transaction. There is no watermark to be wrong: late loads, replays, vanished rows and a mended mapping all
-  show as a difference, and an incremental build equals a full refresh by construction. Readers never wait, grants
-  and dependent views stay.
+  show as a difference, and an incremental build equals one from nothing by construction. So the model says
+  `full_refresh=false`: even then the table is never dropped, readers never wait, grants and dependent views stay.
 -#}
 {% macro get_incremental_changed_days_sql(arg_dict) -%}
   {%- set target = arg_dict['target_relation'] -%}

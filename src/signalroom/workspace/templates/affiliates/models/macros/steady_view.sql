@@ -1,5 +1,6 @@
 {#-
-  A view that is replaced only when its SQL changed, and never dropped for it.
+  A view that is replaced only when its SQL changed, and dropped only when its columns no longer start with the old
+  ones (Postgres cannot replace such a view).
 
   dbt's own view is dropped with everything that depends on it, and loses its grants, on every run. The SQL's
   fingerprint is kept as the view's comment: comparing texts would compare with what the database made of them.
@@ -12,11 +13,10 @@
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-  {%- if existing is not none and (should_full_refresh() or not existing.is_view) -%}
-    {%- do adapter.drop_relation(existing) -%}
-    {%- set existing = none -%}
-  {%- endif -%}
-  {%- if existing is none or comment_of(this, begin=true) != fingerprint -%}
+  {%- if existing is none or should_full_refresh() or comment_of(this, begin=true) != fingerprint -%}
+    {%- if existing is not none and not is_replaceable(existing, sql) -%}
+      {%- do adapter.drop_relation(existing) -%}
+    {%- endif -%}
     {% call statement('main') -%}
       create or replace view {{ target_relation }} as (
         {{ sql }}
@@ -35,3 +35,11 @@
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [target_relation]}) }}
 {%- endmaterialization %}
+
+{% macro is_replaceable(existing, sql) -%}
+  {%- if not existing.is_view -%}
+    {{ return(false) }}
+  {%- endif -%}
+  {%- set held = adapter.get_columns_in_relation(existing) | map(attribute='name') | list -%}
+  {{ return(get_columns_in_query(sql)[: held | length] == held) }}
+{%- endmacro %}

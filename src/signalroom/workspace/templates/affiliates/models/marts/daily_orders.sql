@@ -8,7 +8,8 @@
   materialized='incremental',
   incremental_strategy='changed_days',
   unique_key='date',
-  on_schema_change='fail',
+  full_refresh=false,
+  on_schema_change='append_new_columns',
   post_hook='{{ keep_seen() }}'
 ) }}
 {%- set seen = loads_seen(['s3_exports.orders_create', 's3_exports.orders_update'], [
@@ -18,7 +19,7 @@
 ]) -%}
 
 -- seen: {{ seen }}
-{% if is_incremental() and seen == comment_of(this) and 'loads to' in seen -%}
+{% if is_incremental() and not flags.FULL_REFRESH and seen == comment_of(this) and 'loads to' in seen -%}
 select * from {{ this }}
 {% else -%}
 select

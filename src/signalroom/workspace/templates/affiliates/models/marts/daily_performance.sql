@@ -14,7 +14,8 @@
   materialized='incremental',
   incremental_strategy='changed_days',
   unique_key='date',
-  on_schema_change='fail',
+  full_refresh=false,
+  on_schema_change='append_new_columns',
   post_hook='{{ keep_seen() }}'
 ) }}
 
