@@ -56,8 +56,9 @@ bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a ten
 bench-full: $(VENV)/.test $(VENV)/.bench ## The same at full size
 	@$(BIN)/python bench/run.py --scale 1
 
-docs: $(VENV)/.run ## Write docs/reference from the settings and commands themselves
+docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code itself
 	@$(BIN)/python -m signalroom.cli.reference
+	@$(BIN)/python tests/architecture/house_map.py
 
 lock: | $(BIN)/python ## Compile the locks again (hashes, no addresses); UPGRADE=--upgrade takes the newest
 	@test -x $(BIN)/uv || $(PIP) install 'uv>=0.8'

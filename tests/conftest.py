@@ -14,8 +14,8 @@ from postgres_server import postgres, postgres_server
 
 __all__ = ["postgres", "postgres_server"]
 
-# `quick` is for every change; `HYPOTHESIS_PROFILE=full make test` looks for what is rare. On CI the examples are the
-# same each time, so that a red build is about the change.
+# `quick` is for every change; `make test HYPOTHESIS_PROFILE=full` looks for what is rare, in the tests that set their
+# own number of examples too. On CI the examples are the same each time, so that a red build is about the change.
 settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.register_profile(
     "full",
@@ -25,6 +25,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+if settings.get_current_profile_name() == "full":
+    os.environ.setdefault("SIGNALROOM_EXAMPLES", "many")
 
 
 class LeftTheMachineError(RuntimeError):

@@ -1,8 +1,9 @@
 """What the killed processes were doing: a small workspace, three syncs of it, and what must be there afterwards.
 
-The workspace merges, appends and replaces files and replaces slices of an API-like source of its own ``sources/`` folder.
-Between the syncs a file is corrected under its name, an older file comes late, a copy arrives under a new name and a day
-is restated. The last sync ends with a report on its way to the file channel.
+The workspace merges and appends files, and a source in its own ``sources/`` folder stands for an API: days whose slices
+are replaced, and pings that are appended from where the last sync stopped. Between the syncs a file is corrected under
+its name, an older file comes late, a copy arrives under a new name and a day is restated. The last sync ends with a
+report on its way to the file channel.
 """
 
 from __future__ import annotations
@@ -39,10 +40,6 @@ order = ["_file_time", "_row"]
 file_time = "%Y-%m-%d"
 [sources.files.streams.events]
 path = "events/*.jsonl"
-[sources.files.streams.mapping]
-path = "mapping/*.csv"
-write = "replace"
-file_time = "%Y-%m-%d"
 
 [sources.days]
 kind = "days"
@@ -59,7 +56,7 @@ WAREHOUSES = {
 }
 
 SOURCE = '''\
-"""Figures of days, two pages a day, each day authoritative for itself: an API as far as a merge can tell."""
+"""Figures of days, each day authoritative for itself, and pings in their order: an API as far as a merge can tell."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -87,9 +84,23 @@ class Days:
 
     def streams(self) -> Sequence[Stream]:
         table = Table("stats", COLUMNS, ("day", "place"), disposition="replace_slice", slice_column="day")
-        return [Stream(self.name, "stats", (table,))]
+        pings = Table("pings", (Column("ping"),), disposition="append")
+        return [Stream(self.name, "stats", (table,)), Stream(self.name, "pings", (pings,))]
 
     def read(self, stream: Stream, since: Position, window: Window | None) -> Iterator[Batch]:
+        return self._pings(since) if stream.name == "pings" else self._stats()
+
+    def _pings(self, since: Position) -> Iterator[Batch]:
+        import pyarrow as pa
+
+        seen = int(since.get("cursor") or 0)
+        pings = (self.root / self.folder / "pings.txt").read_text().split()
+        for start in range(seen, len(pings), 10):
+            failpoint("crash.pings.page")
+            some = pings[start : start + 10]
+            yield Batch("pings", pa.table({"ping": some}), {"cursor": start + len(some)}, source_ref=f"pings-{start}")
+
+    def _stats(self) -> Iterator[Batch]:
         for page in sorted((self.root / self.folder).glob("*.json")):
             failpoint("crash.days.page")
             day = date.fromisoformat(page.name[:10])
@@ -155,6 +166,11 @@ def events(*numbers: int) -> bytes:
     return "".join(f'{{"event": "e{number}", "at": {number}}}\n' for number in numbers).encode()
 
 
+def pings(last: int) -> bytes:
+    """Return all pings until ``last``."""
+    return "".join(f"p{number}\n" for number in range(1, last + 1)).encode()
+
+
 def page(*rows: tuple[str, str, str]) -> bytes:
     """Return one page of the API."""
     table = [{"day": day, "place": place, "amount": amount} for day, place, amount in rows]
@@ -168,17 +184,18 @@ _EVENTS = events(*range(1, 31))
 
 ARRIVALS: dict[int, dict[str, bytes]] = {
     1: {
+        "upstream/pings.txt": pings(15),
         "inbox/orders/2025-06-01.csv": orders(
             *((n, "2025-06-01", f"{n}.00", f"a{n}") for n in range(1, 16)), (90, "2025-06-01", "lots", "no number")
         ),
         "inbox/orders/2025-06-02.csv.gz": gzip.compress(_NINETEENTH, mtime=0),
         "inbox/events/a.jsonl": _EVENTS,
-        "inbox/mapping/2025-06-01.csv": b"place,label\r\nnorth,North\r\nsouth,South\r\n",
         "upstream/2025-06-01-1.json": page(("2025-06-01", "north", "10.10"), ("2025-06-01", "south", "20.20")),
         "upstream/2025-06-01-2.json": page(("2025-06-01", "east", "30.30")),
         "upstream/2025-06-02-1.json": page(("2025-06-02", "north", "1.01"), ("2025-06-02", "south", "2.02")),
     },
     2: {
+        "upstream/pings.txt": pings(30),
         # corrected under its name: 3 and 4 are gone, 5 has another total, and 90 is a number now
         "inbox/orders/2025-06-01.csv": orders(
             *((n, "2025-06-01", f"{n}.00", f"a{n}") for n in range(1, 3)),
@@ -193,19 +210,18 @@ ARRIVALS: dict[int, dict[str, bytes]] = {
         ),
         "inbox/events/b-copy-of-a.jsonl": _EVENTS,
         "inbox/events/c.jsonl": events(*range(31, 41)),
-        "inbox/mapping/2025-06-03.csv": b"place,label\r\nnorth,North\r\neast,East\r\n",
         # restated: south vanished, north has another amount; one more day
         "upstream/2025-06-02-1.json": page(("2025-06-02", "north", "1.11")),
         "upstream/2025-06-03-1.json": page(("2025-06-03", "west", "7.00"), ("2025-06-03", "north", "8.00")),
     },
     3: {
+        "upstream/pings.txt": pings(45),
         # the same bytes under a new, later name; the original then corrected, so that the copy comes into its own
         "inbox/orders/2025-06-04-copy.csv.gz": gzip.compress(_NINETEENTH, mtime=0),
         "inbox/events/a.jsonl": events(*range(1, 21)),
         "inbox/orders/2025-06-03.csv": orders(
             (8, "2025-06-03", "8.88", "newest", "SAVE"), (200, "2025-06-03", "200.00", "new", ""), extra=True
         ),
-        "inbox/mapping/2025-06-02.csv": b"place,label\r\nold,Old\r\n",
         "upstream/2025-06-03-1.json": page(),
         "upstream/2025-06-04-1.json": page(("2025-06-04", "north", "4.04")),
     },
@@ -258,7 +274,7 @@ def expected() -> dict[str, list[tuple[str, ...]]]:
     return {
         "files.orders": sorted((str(n), *rest) for n, rest in final.items()),
         "files.events": sorted((f"e{n}",) for n in numbers),
-        "files.mapping": sorted([("north", "North"), ("east", "East")]),
+        "days.pings": sorted((f"p{n}",) for n in range(1, 46)),
         "days.stats": sorted(
             [
                 ("2025-06-01", "north", "10.10"),

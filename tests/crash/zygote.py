@@ -156,7 +156,10 @@ def warm(warehouse: str) -> None:
         import pandas  # noqa: F401
         import pyarrow.pandas_compat  # noqa: F401
     from signalroom.ledger.ledger import Ledger
+    from signalroom.workspace.plugins import available
 
+    for role in ("source", "channel", "warehouse"):
+        available(role)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with tempfile.TemporaryDirectory() as folder:  # Alembic, SQLAlchemy and Jinja compile what they run once

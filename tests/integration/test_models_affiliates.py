@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -9,10 +10,12 @@ import duckdb
 import psycopg
 import pytest
 
-from affiliates_tables import BEFORE, DAY, LIBRARY, NOON, Db, a_world_of_cases
+from affiliates_tables import BEFORE, DAY, LIBRARY, NOON, TEMPLATE, Db, a_world_of_cases
 from signalroom.errors import DataError
 from signalroom.simulators.exports import export_bytes, export_files
+from signalroom.simulators.order_columns import ORDER_COLUMNS
 from signalroom.simulators.world import World
+from signalroom.workspace.pins import inspect_pin
 
 pytestmark = pytest.mark.slow
 
@@ -213,12 +216,24 @@ def test_an_hour_without_exports_reads_no_order_and_a_lost_one_fails_the_build(d
 
 def test_a_workspace_builds_before_anything_was_loaded(db):
     db.reset()
+    db.connection.execute("create schema staging")
+    db.connection.execute("create view staging.stg_everflow__daily_stats as select 1 as of_an_earlier_template")
     assert {model.status for model in db.build().models} == {"success"}
     assert db.performance() == []
     db.create()
     a_world_of_cases(db)
     db.build()
     assert len(db.performance()) == 9
+
+
+def test_pins_and_models_have_the_columns_of_the_exports():
+    declared = (TEMPLATE / "models/macros/order_columns.sql").read_text(encoding="utf-8")
+    in_models = re.findall(r"\('(\w+)', '([^']+)'\)", declared)
+    for stream in (CREATE, UPDATE, "prospects_create"):
+        columns, problems = inspect_pin(TEMPLATE / f"schemas/s3_exports.{stream}.toml")
+        assert problems == []
+        assert tuple(column.path or column.name for column in columns) == ORDER_COLUMNS
+        assert [(column.name, column.type.replace(",", ", ")) for column in columns] == in_models
 
 
 def test_dependents_and_grants_survive_a_build(on_postgres):

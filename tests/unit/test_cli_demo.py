@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from signalroom.cli import exits
 from signalroom.cli.app import app
 from signalroom.cli.demo_truth import compare
-from signalroom.cli.demo_world import DemoClock, DemoState, prepare
-from signalroom.cli.session import clock_of
+from signalroom.cli.demo_world import DemoClock, DemoState, clock_of, prepare
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError
 from signalroom.workspace.workspace import Workspace

@@ -30,6 +30,7 @@ def read(data: bytes, **settings):
         (b'"a ""x""","b\nc"\n1,2\n', 1, ('a "x"', "b\nc")),
         (b'a,b\n"1\n2","3"""\n', 1, ("a", "b")),
         (b'\xef\xbb\xbf"a",b\n1,2\n', 1, ("a", "b")),
+        (b"\xef\xbb\xbf\xef\xbb\xbfa,b\n1,2\n", 1, ("\ufeffa", "b")),  # the second mark is text
         ("Größe,é\n1,2\n".encode(), 1, ("Größe", "é")),
         (b'a\n""\n1\n', 2, ("a",)),
         (b"a,b\n1\n1,2,3\n", 2, ("a", "b")),

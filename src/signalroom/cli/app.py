@@ -48,7 +48,7 @@ class App(Group):
         except BrokenPipeError:
             code = _leave_quietly()
         except (click.Abort, KeyboardInterrupt):
-            _say("Interrupted.")
+            _say("Interrupted. What was committed is kept: run it again to go on.")
             code = INTERRUPTED
         except click.ClickException as problem:
             _say(_with_mend(problem))

@@ -23,6 +23,7 @@ from signalroom.cli.report import message_record, message_text
 from signalroom.cli.session import Session, pass_session
 from signalroom.cli.sync import stream_notes, stream_row
 from signalroom.errors import DataError
+from signalroom.run import Progress
 
 if TYPE_CHECKING:
     from signalroom.message import Delivery, Message
@@ -125,6 +126,7 @@ def _tell(story: Story, progress: OnProgress, say: Say) -> None:
     files, written = write_exports(story.state, world, story.root, progress)
     told = f"{count(files, 'export file')}, {size(written)}, written" if files else "their files are there already"
     say(_line("upstreams", f"Everflow, Redtrack and a CRM's exports, on loopback ({told})"))
+    progress(Progress("starting the upstreams"))
     with serve(world) as upstreams:
         variables = environment(upstreams)
         write_environment(story.root, variables)

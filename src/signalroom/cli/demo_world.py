@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from signalroom.cli.session import DEMO_STATE
+from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError
 from signalroom.run import OnProgress, Progress
 from signalroom.workspace.init import init
@@ -22,6 +22,7 @@ from signalroom.workspace.workspace import FILE
 if TYPE_CHECKING:
     from signalroom.simulators import Upstreams, World
 
+DEMO_STATE = ".signalroom/demo/world.json"
 ZONE = "America/New_York"
 EXPORTS = ".signalroom/demo/exports"
 
@@ -136,6 +137,11 @@ class DemoState:
 
         moment = self.moment
         return World(self.seed, self.today, ZONE, now=lambda: moment, days=_DAYS, orders_per_day=self.orders_per_day)
+
+
+def clock_of(root: Path) -> Clock:
+    """Return the clock of a workspace: the machine's, but in a demo's workspace that of its world."""
+    return DemoState.read(root).clock() if (root / DEMO_STATE).is_file() else SystemClock()
 
 
 def prepare(root: Path, wanted: DemoState, template: str) -> tuple[DemoState, bool]:

@@ -8,18 +8,14 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from signalroom.cli.progress import Shown
-    from signalroom.clock import Clock
     from signalroom.room import Room
     from signalroom.workspace.workspace import Workspace
-
-DEMO_STATE: Final = ".signalroom/demo/world.json"
-"""Where a demo's workspace keeps which world it is about."""
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|WEBHOOK|_SID$|DSN", re.IGNORECASE)
 
@@ -50,6 +46,7 @@ class Session:
     @contextmanager
     def room(self) -> Generator[Room]:
         """Open the workspace's room and close it afterwards."""
+        from signalroom.cli.demo_world import clock_of
         from signalroom.room import Room
         from signalroom.workspace.workspace import Workspace
 
@@ -89,14 +86,3 @@ def conceal_secrets(workspace: Workspace) -> None:
         value = workspace.environ.get(reference.variable, "")
         if _SECRET_NAME.search(reference.variable) or looks_secret(value):
             conceal(value)
-
-
-def clock_of(root: Path) -> Clock:
-    """Return the clock of a workspace: the machine's, but in a demo's workspace that of its world."""
-    from signalroom.clock import SystemClock
-
-    if not (root / DEMO_STATE).is_file():
-        return SystemClock()
-    from signalroom.cli.demo_world import DemoState
-
-    return DemoState.read(root).clock()

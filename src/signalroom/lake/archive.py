@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from signalroom.failpoints import failpoint
-from signalroom.lake.ids import new_id
+from signalroom.lake.ids import Ids
 from signalroom.position import Json
 from signalroom.stream import Stream
 
@@ -27,7 +27,7 @@ def keep(store: ObjectStore, stream: Stream, chunks: Iterable[bytes], about: Map
         about: The reason and whatever helps to retry; written beside them as JSON.
         now: The present moment.
     """
-    key = f"{FOLDER}/{stream.source}/{stream.name}/{new_id(now)}.bin"
+    key = f"{FOLDER}/{stream.source}/{stream.name}/{Ids().next(now)}.bin"
     failpoint("lake.archive.keep")
     store.put(key, chunks)
     _explain(store, stream, key, about, now)

@@ -11,24 +11,27 @@ from signalroom.errors import DataError
 
 _PATTERN = re.compile(r"(\d{8}T\d{6}\d{6})Z-[0-9a-f]{8}")
 _TICK = timedelta(microseconds=1)
-_lock = threading.Lock()
-_last = datetime.min.replace(tzinfo=UTC)
 
 
-def new_id(now: datetime, after: str = "") -> str:
-    """Return an id greater than ``after`` and than every other one of this process, whatever the clock does.
+class Ids:
+    """Gives ids out, each greater than the one before, whatever the clock does."""
 
-    Args:
-        now: The present moment.
-        after: The greatest id so far, or empty.
-    """
-    global _last  # noqa: PLW0603 - "every other one of this process" is process-wide
-    with _lock:
-        moment = max(now.astimezone(UTC), _last + _TICK if _last.year > 1 else now)
-        if after:
-            moment = max(moment, moment_of(after) + _TICK)
-        _last = moment
-    return f"{moment:%Y%m%dT%H%M%S%f}Z-{secrets.token_hex(4)}"
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = ""
+
+    def next(self, now: datetime, after: str = "") -> str:
+        """Return the next id.
+
+        Args:
+            now: The present moment.
+            after: An id to exceed, given out by another process perhaps; empty for none.
+        """
+        with self._lock:
+            least = max(after, self._last)
+            moment = max(now.astimezone(UTC), moment_of(least) + _TICK) if least else now.astimezone(UTC)
+            self._last = f"{moment:%Y%m%dT%H%M%S%f}Z-{secrets.token_hex(4)}"
+            return self._last
 
 
 def is_id(name: str) -> bool:

@@ -14,7 +14,7 @@ from signalroom.failpoints import failpoint
 from signalroom.lake import manifest
 from signalroom.lake.cache import Cache
 from signalroom.lake.compression import plain
-from signalroom.lake.ids import is_id
+from signalroom.lake.ids import Ids, is_id
 from signalroom.load import Load, Part
 
 
@@ -25,10 +25,12 @@ class Layout:
     Attributes:
         store: Where they are.
         cache: Parts of a remote store, fetched.
+        ids: Where load ids come from.
     """
 
     store: ObjectStore
     cache: Cache = field(default_factory=Cache)
+    ids: Ids = field(default_factory=Ids)
 
     def folder(self, source: str, stream: str, load_id: str) -> str:
         """Return the key of a load's folder."""

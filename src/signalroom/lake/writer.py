@@ -15,7 +15,7 @@ from signalroom.clock import Clock
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
 from signalroom.lake import archive
-from signalroom.lake.ids import moment_of, new_id
+from signalroom.lake.ids import moment_of
 from signalroom.lake.layout import Layout
 from signalroom.lake.packing import Packing
 from signalroom.load import Load, Part
@@ -88,7 +88,7 @@ class LoadWriter:
         """The load's id, chosen at the first use; greater than that of every committed load of the stream."""
         with self._naming:
             if not self._load_id:
-                self._load_id = new_id(self._clock.now(), self._latest())
+                self._load_id = self._layout.ids.next(self._clock.now(), self._latest())
             return self._load_id
 
     def append(self, batch: Batch) -> Part:

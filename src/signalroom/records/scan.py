@@ -188,7 +188,7 @@ class CsvScanner(_Scanner):
     def _fields(self, encoding: str) -> tuple[str, ...]:
         line = self._header.removesuffix(b"\r")
         try:
-            text = line.decode(encoding)
+            text = line.decode("utf-8" if encoding == "utf-8-sig" else encoding)  # its mark was taken off before
         except UnicodeDecodeError:
             text = "\0"
         self._lost |= "\0" in text  # the careful reader knows how to spell it

@@ -1,0 +1,286 @@
+"""Postgres as a warehouse (Supabase and its pooler included): shared, written and read by several processes.
+
+Typing and deduplication happen in a private DuckDB, so a value means the same as on every other engine; Postgres gets
+rows that are final but for what it already holds. The load's transaction opens first: a lock for the stream and every
+load id under its unique key, so that a second process, or a retry after a cut COMMIT, waits there and then finds the
+work done. It needs no session state, hence works behind a pooler in transaction mode.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from signalroom.errors import ConfigError, SignalRoomError
+from signalroom.failpoints import failpoint
+from signalroom.load import Load
+from signalroom.position import Position
+from signalroom.run import OnProgress, Progress, ignore_progress
+from signalroom.stream import Stream, Table
+from signalroom.warehouse import bookkeeping
+from signalroom.warehouse import postgres_session as session
+from signalroom.warehouse.base import Ask, LakeReader, MergeResult
+from signalroom.warehouse.casts import duckdb_type
+from signalroom.warehouse.checksum import checksum_sql
+from signalroom.warehouse.merge import Prepared, assert_conserved, prepare
+from signalroom.warehouse.plan import TableState, assert_complete, plan_table, stay_parts
+from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_name, publishes, withdrawn_keys
+from signalroom.warehouse.postgres_copy import send_rejects, ship
+from signalroom.warehouse.quoting import ident, literal, qualified
+from signalroom.workspace.settings import Secret, setting
+
+if TYPE_CHECKING:
+    import duckdb
+    import psycopg
+    import pyarrow as pa
+
+_OLDEST = 13
+
+
+@dataclass(slots=True)
+class PostgresWarehouse:
+    """A Postgres database, 13 or newer, directly or behind a pooler."""
+
+    kind = "postgres"
+    url: Secret = setting("Address of the database.", example='url = "env:WAREHOUSE_URL"')
+    connections: int = setting("Connections that copy rows at the same time.", default=2)
+    memory_mb: int = setting("Memory for typing a load before it spills to disk.", default=1024, unit="MB")
+    connect_timeout_s: int = setting("How long to wait for the server.", default=10, unit="s")
+    statement_timeout_s: int = setting("Longest a query of a report may take; 0 for no limit.", default=300, unit="s")
+    _connection: Any = field(default=None, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
+
+    @property
+    def dialect(self) -> str:
+        """``postgres``."""
+        return "postgres"
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Return the connection of merges and bookkeeping, opened (again) where needed; its tables are made."""
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
+                if not exists(self._execute, "signalroom.builds"):
+                    with session.explained("make its own tables"), self._connection.transaction():
+                        self._connection.execute("SELECT pg_advisory_xact_lock(7347)")
+                        for statement in bookkeeping.DDL:
+                            self._connection.execute(statement)
+            return self._connection
+
+    def _execute(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with session.explained("run a statement of the merge"):
+            return session.execute(self.connect(), sql, params)
+
+    def positions(self, source: str, stream: str) -> Position:
+        """Return where the merged loads of a stream stopped."""
+        with self._lock:
+            return Position(bookkeeping.positions(self._execute, source, stream))
+
+    def merged(self, source: str, stream: str) -> set[str]:
+        """Return the ids of the loads of a stream that are in the tables."""
+        with self._lock:
+            return bookkeeping.merged(self._execute, source, stream)
+
+    def merge(
+        self, stream: Stream, loads: Sequence[Load], lake: LakeReader, *,
+        replay: bool = False, progress: OnProgress = ignore_progress,
+    ) -> MergeResult:  # fmt: skip
+        """Merge loads in one transaction; see :class:`~signalroom.warehouse.base.Warehouse`."""
+        with self._lock, self._staging() as duck, session.explained(f"merge {stream.title}"):
+            connection = self.connect()
+            failpoint("warehouse.begin")
+            with connection.transaction():
+                # whatever the server's default: a load that was acknowledged is on disk
+                connection.execute("SET LOCAL synchronous_commit = on")
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                connection.execute("SET LOCAL statement_timeout = 0")
+                self._execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [stream.title])
+                newest = max(self.merged(stream.source, stream.name), default="")
+                if replay:
+                    assert_complete(stream, loads, self.merged(stream.source, stream.name))
+                pending, already = self._record(loads, replay=replay)
+                failpoint("warehouse.loads")
+                if not pending and not replay:
+                    return MergeResult(load_ids=(), already=already)
+                progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
+                results, notes = [], []
+                for table in stream.tables:
+                    one = self._prepare(duck, stream, table, pending, lake, "" if replay else newest, replay=replay)
+                    progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
+                    results.append(self._apply(duck, stream, one, pending, replay=replay))
+                    notes += one.schema.notes
+                failpoint("warehouse.commit.before")
+            failpoint("warehouse.commit.after")
+            return replace(bookkeeping.total(results, pending, notes), already=already)
+
+    def _record(self, loads: Sequence[Load], *, replay: bool) -> tuple[list[Load], tuple[str, ...]]:
+        """Insert the load ids under their unique key; return the loads that were not there, and the ids that were."""
+        now = datetime.now(UTC)
+        pending: list[Load] = []
+        already: list[str] = []
+        for load in sorted(loads, key=lambda one: one.load_id):
+            if bookkeeping.write_load(self._execute, load, now, replay=replay):
+                pending.append(load)
+            else:
+                already.append(load.load_id)
+        return pending, tuple(already)
+
+    def _prepare(
+        self, duck: duckdb.DuckDBPyConnection, stream: Stream, table: Table, loads: Sequence[Load], lake: LakeReader,
+        newest: str, *, replay: bool,
+    ) -> Prepared:  # fmt: skip
+        columns = bookkeeping.columns_in_force(self._execute, stream.source, table.name)
+        stored = {} if replay else bookkeeping.positions(self._execute, stream.source, stream.name)
+        owners = {} if replay else bookkeeping.owners(self._execute, stream.source, stream.name)
+        state = TableState(columns, stored, newest, owners)
+        plan = plan_table(stream, table, loads, state, lake)
+        found = withdrawn_keys(self._execute, plan) if columns and not replay else None
+        displaced = None
+        if found is not None and found.num_rows:
+            kinds = {column.name: duckdb_type(column.type) for column in columns}
+            duck.register("signalroom_keys", found)
+            typed = ", ".join(f"CAST({ident(key)} AS {kinds[key]}) AS {ident(key)}" for key in table.key)
+            displaced = duck.sql(f"SELECT {typed} FROM signalroom_keys").to_arrow_table()
+        stay = stay_parts(stream, plan, lake) if displaced is not None else ()
+        return prepare(duck, plan, state, displaced, stay, lake)
+
+    def _apply(
+        self, duck: duckdb.DuckDBPyConnection, stream: Stream, one: Prepared, loads: Sequence[Load], *, replay: bool
+    ) -> MergeResult:
+        there, incoming = exists(self._execute, one.plan.title), incoming_name(one.plan.title)
+        shipped = ship(
+            duck, one, self.url.reveal(), incoming, publish=publishes(one, exists=there),
+            connections=self.connections, timeout_s=self.connect_timeout_s,
+        )  # fmt: skip
+        target = Target(self._execute, one, there, incoming, shipped)
+        result = apply(target, [load.load_id for load in loads], replay=replay)
+        assert_conserved(one.plan.title, result)
+        self._execute(f"DROP TABLE IF EXISTS {incoming}", [])
+        leaving = [(version.load_id, version.key) for version in one.plan.objects.withdraw]
+        table, all_of_them = one.plan.table.name, None if replay or one.plan.clear else leaving
+        bookkeeping.forget_rejects(self._execute, stream.source, stream.name, table, all_of_them)
+        send_rejects(duck, self.connect(), one, stream.source, stream.name)
+        known = bookkeeping.columns_in_force(self._execute, stream.source, table)
+        if loads and known != one.schema.columns:
+            bookkeeping.write_columns(self._execute, stream.source, table, loads[-1].load_id, one.schema.columns)
+        bookkeeping.write_positions(self._execute, stream.source, stream.name, one.plan.positions, one.plan.owners)
+        return result
+
+    @contextmanager
+    def _staging(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Yield a private DuckDB that types and ranks one merge; what it spills is removed."""
+        import duckdb
+
+        with tempfile.TemporaryDirectory(prefix="signalroom-stage-") as spill, duckdb.connect() as duck:
+            for name, value in {
+                "TimeZone": "'UTC'", "memory_limit": f"'{self.memory_mb}MB'", "temp_directory": literal(spill),
+            }.items():  # fmt: skip
+                duck.execute(f"SET GLOBAL {name} = {value}")
+            yield duck
+
+    def run(self, sql: str) -> None:
+        """Run statements of our own."""
+        with self._reading() as connection, session.explained("run the statement"):
+            statement: Any = sql
+            connection.execute(statement)
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one SELECT with named parameters (``:name``) and return its rows."""
+        with self.snapshot() as ask:
+            return ask(sql, params)
+
+    @contextmanager
+    def snapshot(self) -> Generator[Ask]:
+        """Yield a function whose SELECTs all see one moment, in a transaction that cannot write."""
+        with self._reading() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            limit: Any = f"SET LOCAL statement_timeout = '{self.statement_timeout_s}s'"
+            connection.execute(limit)
+
+            def ask(sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+                statement, bound = session.named(sql, params)
+                with session.explained("answer the query"):
+                    # the extended protocol takes one statement and no more
+                    cursor = connection.cursor()
+                    cursor.execute(statement, bound, prepare=True)
+                    if cursor.description is None:
+                        raise ConfigError("A query is one SELECT and nothing else.", mend="Write SELECT or WITH.")
+                    return session.to_arrow(cursor)
+
+            yield ask
+
+    @contextmanager
+    def _reading(self) -> Generator[psycopg.Connection[tuple[Any, ...]]]:
+        """Yield a connection of its own, so that a reader never waits for a merge."""
+        self.connect()
+        with session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s) as connection:
+            yield connection
+
+    def newest_loads(self) -> Mapping[str, str]:
+        """Return ``source.stream`` -> id of its newest merged load."""
+        with self._lock:
+            return bookkeeping.newest_loads(self._execute)
+
+    def record_build(
+        self, started_at: datetime, finished_at: datetime, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        """Record one build of the models."""
+        with self._lock:
+            bookkeeping.write_build(self._execute, started_at, finished_at, before, after)
+
+    def built_from(self, ask: Ask) -> tuple[str, ...]:
+        """Return the newest load of each stream that the last build saw."""
+        found = ask(bookkeeping.NEWEST_BUILD).to_pylist()
+        return bookkeeping.build_loads(found[0]["inputs"]) if found else ()
+
+    def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
+        """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
+        source, name = table.split(".", 1)
+        with self._lock:
+            stored = bookkeeping.stored_columns(self._execute, source, name)
+            columns = [column for column in stored if column.name not in exclude]
+            rows, digest = self._execute(checksum_sql(qualified(table), columns, "postgres"), [])[0]
+        return f"{rows}:{int(digest):x}"
+
+    def dbt_profile(self) -> Mapping[str, object]:
+        """Return one output of a dbt profile that reaches this database."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        parts = conninfo_to_dict(self.url.reveal())
+        return {
+            "type": "postgres", "host": parts.get("host", "localhost"), "port": int(parts.get("port") or 5432),
+            "user": parts.get("user", ""), "password": parts.get("password") or "", "dbname": parts.get("dbname", ""),
+            "schema": "main", "threads": self.connections,
+            **({"sslmode": parts["sslmode"]} if "sslmode" in parts else {}),
+        }  # fmt: skip
+
+    def check(self) -> Sequence[str]:
+        """Return each problem with the server, its settings or our rights as one sentence with its mend."""
+        try:
+            connection = self.connect()
+            problems: list[str] = []
+            if connection.info.server_version < _OLDEST * 10_000:
+                problems.append(f"Postgres {connection.info.server_version // 10_000} is too old. Use 13 or newer.")
+            for name in ("fsync", "full_page_writes"):
+                if self._execute(f"SHOW {name}", [])[0][0] != "on":
+                    problems.append(
+                        f"The server runs with {name} = off and may lose what it acknowledged. Set it to on."
+                    )
+            if self._execute("SELECT has_database_privilege(current_database(), 'CREATE')", [])[0][0] is not True:
+                user = connection.info.user
+                problems.append(f"{user} may not create schemas. Run: GRANT CREATE ON DATABASE … TO {ident(user)}.")
+        except SignalRoomError as problem:
+            return [str(problem)]
+        return problems
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
