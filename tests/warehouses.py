@@ -31,7 +31,7 @@ def postgres_warehouse(server: Any, folder: Path) -> Iterator[Warehouse]:
     from signalroom.workspace.settings import Secret
 
     dsn = server.create_database()
-    warehouse = PostgresWarehouse(url=Secret("env:WAREHOUSE_URL", dsn), root=folder)
+    warehouse = PostgresWarehouse(url=Secret("env:WAREHOUSE_URL", dsn))
     yield warehouse
     warehouse.close()
     server.drop_database(dsn)

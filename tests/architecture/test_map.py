@@ -34,7 +34,6 @@ def test_a_module_is_named_with_its_first_sentence_in_reading_order():
         "### `zoo/`",
         "",
         "* `a.py` New and long: `x`",
-        "",
     ]
     before = f"top\n{BEGIN}\nold\n{END}\nbottom\n"
     assert page(page(before, files), files) == page(before, files)

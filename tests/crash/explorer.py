@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crash import scene
+from crash.databases import Databases
 from crash.state import compare
 
 HERE = Path(__file__).resolve().parent
@@ -53,21 +55,17 @@ class Explorer:
 
     Args:
         warehouse: ``duckdb`` or ``postgres``.
-        database: Makes an empty database and returns its address; for Postgres.
-        drop: Removes one again.
-        mutant: A seeded bug that every run has; the run it is compared with has none.
+        databases: Where each run gets one of its own; for Postgres.
+
+    Attributes:
+        mutant: A seeded bug that every further run has; the run it is compared with has none.
     """
 
-    def __init__(
-        self,
-        warehouse: str,
-        database: Callable[[str], str] | None = None,
-        drop: Callable[[str], None] | None = None,
-        mutant: str = "",
-    ) -> None:
-        self.warehouse, self.mutant = warehouse, mutant
+    def __init__(self, warehouse: str, databases: Databases | None = None) -> None:
+        self.warehouse, self.mutant = warehouse, ""
         self.figures = Figures()
-        self._database, self._drop = database, drop
+        self._databases = databases
+        self._numbers = itertools.count(1)
         shared = Path("/dev/shm")
         self._base = Path(tempfile.mkdtemp(prefix="signalroom-crash-", dir=shared if shared.is_dir() else None))
         self._process = subprocess.Popen(
@@ -78,11 +76,16 @@ class Explorer:
         self._snapshots: dict[int, tuple[Path, str]] = {}
         self.reference: dict[int, dict[str, Any]] = {}
         self.hits: list[Hit] = []
+        self.seconds: dict[int, float] = {}
 
     def __enter__(self) -> Explorer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and remove what it made."""
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
@@ -110,7 +113,7 @@ class Explorer:
 
     def record(self) -> list[Hit]:
         """Run undisturbed, keep what was there before each sync and after it, and return the hits."""
-        root, database = self._base / "reference", self._database("") if self._database else ""
+        root, database = self._base / "reference", self._databases.make("") if self._databases else ""
         scene.prepare(root, self.warehouse)
         for phase in scene.PHASES:
             self._snapshots[phase] = self._copied(root, database, f"before{phase}")
@@ -118,7 +121,7 @@ class Explorer:
             done = self.ask(root, database, phases=[phase], log=str(log), state=True)
             if done["answer"] is None:
                 raise AssertionError(f"the undisturbed run failed:\n{done['said'][-3000:]}")
-            self.reference[phase] = done["answer"]["state"]
+            self.reference[phase], self.seconds[phase] = done["answer"]["state"], done["seconds"]
             names = log.read_text().split()
             self.hits += [Hit(phase, place, name) for place, name in enumerate(names, 1)]
         self._remove(root, database)
@@ -149,14 +152,15 @@ class Explorer:
         return self._run(phase, [{"after_s": one} for one in seconds], to_the_end=to_the_end, title=f"after {seconds} s")
 
     def _run(self, phase: int, kills: Sequence[dict[str, Any]], *, to_the_end: bool, title: str) -> list[str]:
-        self.figures.runs += 1
+        if not self.mutant:
+            self.figures.runs += 1
         with self._fresh(phase) as (root, database):
             for attempt, kill in enumerate(kills):
                 # The second attempt comes before the leases of the first have run out, later ones after.
                 done = self.ask(
                     root, database, phases=[phase], attempt_s=(0, 60, 1500, 2400)[attempt], mutant=self.mutant, **kill
                 )
-                self.figures.kills += done["killed"]
+                self.figures.kills += done["killed"] and not self.mutant
                 if done["answer"] is None and not done["killed"]:
                     return self._failed(title, [done["said"].strip()[-1500:]], 0, 0)
             phases = [one for one in scene.PHASES if one == phase or (to_the_end and one > phase)]
@@ -169,15 +173,16 @@ class Explorer:
             return self._failed(title, problems, lost, doubled) if problems else []
 
     def _failed(self, title: str, problems: list[str], lost: int, doubled: int) -> list[str]:
-        self.figures.lost += lost
-        self.figures.doubled += doubled
         found = [f"killed at {title}: {problem}" for problem in problems]
-        self.figures.failures += found
+        if not self.mutant:  # what a seeded bug does is no figure of ours
+            self.figures.lost += lost
+            self.figures.doubled += doubled
+            self.figures.failures += found
         return found
 
     @contextlib.contextmanager
     def _fresh(self, phase: int) -> Iterator[tuple[Path, str]]:
-        made = self._copied(*self._snapshots[phase], f"run{self.figures.runs}")
+        made = self._copied(*self._snapshots[phase], f"run{next(self._numbers)}")
         try:
             yield made
         finally:
@@ -185,10 +190,10 @@ class Explorer:
 
     def _copied(self, root: Path, database: str, name: str) -> tuple[Path, str]:
         shutil.copytree(root, self._base / name)
-        return self._base / name, self._database(database) if self._database and database else ""
+        return self._base / name, self._databases.make(database) if self._databases else ""
 
     def _remove(self, root: Path, database: str) -> None:
         shutil.rmtree(root, ignore_errors=True)
-        if self._drop and database:
-            self._drop(database)
+        if self._databases and database:
+            self._databases.drop(database)
 

@@ -6,14 +6,31 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from signalroom.errors import ConfigError, RetryableError
 from signalroom.failpoints import failpoint
 
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.tmp")
 """Names of files that are being written; after a crash, litter."""
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what a file system refuses into our errors; a name that is taken stays FileExistsError."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except PermissionError:
+        raise ConfigError(f"{path} may not be written.", mend="Give this user the right to write there.") from None
+    except OSError as problem:
+        raise RetryableError(
+            f"{path} cannot be written: {problem.strerror or problem}.", mend="Make room, or mend the disk."
+        ) from problem
 
 
 def write_whole(path: Path, chunks: Iterable[bytes], *, create: bool = False) -> None:

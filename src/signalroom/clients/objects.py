@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from signalroom.clients.durable import TEMPORARY, make_folder, sync_folder, write_whole
+from signalroom.clients.durable import TEMPORARY, make_folder, sync_folder, write_whole, writing
 from signalroom.clients.s3 import bucket_at, refused
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
@@ -155,6 +155,8 @@ class ObjectStore:
             raise ConfigError(
                 f"{key} in {self.url} may not be read.", mend="Give this user the right to read it."
             ) from None
+        except OSError as problem:
+            raise RetryableError(f"{key} in {self.url} cannot be read: {problem.strerror or problem}.") from problem
 
     def _read_file(self, path: Path, expected: ObjectInfo | None, chunk_bytes: int) -> Iterator[bytes]:
         with path.open("rb", buffering=0) as source:
@@ -202,8 +204,9 @@ class ObjectStore:
         failpoint("objects.put.before")
         path = self.local_path(key)
         if path is not None:
-            make_folder(path.parent)
-            write_whole(path, counted, create=create)
+            with writing(path):
+                make_folder(path.parent)
+                write_whole(path, counted, create=create)
         else:
             import obstore
             from obstore.exceptions import AlreadyExistsError

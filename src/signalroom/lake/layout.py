@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from signalroom.clients.durable import make_folder, sync_folder, write_all
+from signalroom.clients.durable import make_folder, sync_folder, write_all, writing
 from signalroom.clients.objects import ObjectStore
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
@@ -43,13 +43,14 @@ class Layout:
             self.store.put(key, stored)
             return
         failpoint("lake.part.open")
-        make_folder(path.parent)
-        with path.open("xb", buffering=0) as sink:
-            for chunk in stored:
-                failpoint("lake.part.write")
-                write_all(sink, chunk)
-            failpoint("lake.part.fsync")
-            os.fsync(sink.fileno())
+        with writing(path):
+            make_folder(path.parent)
+            with path.open("xb", buffering=0) as sink:
+                for chunk in stored:
+                    failpoint("lake.part.write")
+                    write_all(sink, chunk)
+                failpoint("lake.part.fsync")
+                os.fsync(sink.fileno())
         failpoint("lake.part.stored")
 
     def settle_parts(self, load: Load) -> None:
@@ -59,10 +60,12 @@ class Layout:
         if path is None:
             sizes = {info.key.rsplit("/", 1)[-1]: info.size for info in self.store.list(folder)}
         else:
-            make_folder(path)  # a load may have slices and no parts
-            sizes = {item.name: item.stat().st_size for item in path.iterdir()}
-            failpoint("lake.folder.fsync")
-            sync_folder(path)
+            with writing(path):
+                make_folder(path)  # a load may have positions and no parts
+                sizes = {item.name: item.stat().st_size for item in path.iterdir()}
+                for above in (path, *path.parents[:3]):  # a process that died may have made one and not synced it
+                    failpoint("lake.folder.fsync")
+                    sync_folder(above)
         for part in load.parts:
             if sizes.get(part.name) != part.stored_bytes:
                 raise RetryableError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from signalroom.position import Json, Slice
 from signalroom.records import Scan, recount
 from signalroom.stream import Batch, Raw, Stream
 
+_log = logging.getLogger("signalroom.lake")
 _THREADS = 3  # hashing, counting and compressing leave Python: two keep two cores busy while one waits for the disk
 
 
@@ -202,6 +204,10 @@ class LoadWriter:
         self._written.append(written)
         if written.unreadable is not None:
             self.unreadable.append(written.unreadable)
+            aside = written.unreadable
+            _log.warning(
+                "%s: %s %s Its bytes are kept as %s.", self._stream.title, aside.source_ref, aside.reason, aside.archive
+            )
 
     def _write(self, batch: Batch, number: int) -> _Written:
         """Write one batch; runs in any thread and touches no state of the writer."""

@@ -91,7 +91,9 @@ def a_snapshot_may_return_to_earlier_bytes(bench: Bench) -> None:
 def a_file_needs_no_time(bench: Bench) -> None:
     """A file whose source knows no time for it is older than all that have one, and is replaced like them."""
     bench.declare(*KV, key=("k",), order=("_file_time", "_row"), disposition="merge")
-    timeless = dataclasses.replace(csv("k,v\n1,timeless\n2,timeless\n", "a.csv"), file_time=None, source_ref="elsewhere")
+    timeless = dataclasses.replace(
+        csv("k,v\n1,timeless\n2,timeless\n", "a.csv"), file_time=None, source_ref="elsewhere"
+    )
     bench.take(csv("k,v\n1,timed\n", "b.csv"))
     bench.take(timeless)
     same(bench.rows("k", "v"), [(1, "timed"), (2, "timeless")], "rows")

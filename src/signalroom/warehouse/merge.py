@@ -225,16 +225,22 @@ def _days(plan: TablePlan, chosen: Sequence[DaySlice]) -> str:
     names = filters_of(plan)
     rows = [
         f"({literal(d.load_id)}, {d.rank}, DATE '{d.day}'"
-        f"{''.join(f', {literal(dict(d.filters).get(n))}' for n in names)})"
+        f"{''.join(f', {_as_text(dict(d.filters).get(n))}' for n in names)})"
         for d in chosen
-    ] or [f"('', -1, CAST(NULL AS DATE){', NULL' * len(names)})"]
+    ] or [f"('', -1, CAST(NULL AS DATE){', CAST(NULL AS text)' * len(names)})"]
     head = "".join(f", {ident('f_' + name)}" for name in names)
     return f"(VALUES {', '.join(rows)}) AS l(load_id, rank, day{head})"
 
 
+def _as_text(value: str | int | None) -> str:
+    """Return a filter's value as a text literal: a list of nulls and numbers has no one type in every dialect."""
+    return "CAST(NULL AS text)" if value is None else literal(str(value))
+
+
 def _in_slice(plan: TablePlan, row: str = "s", *, load: str = "p.load_id") -> str:
     filters = "".join(
-        f" AND (l.{ident('f_' + n)} IS NULL OR l.{ident('f_' + n)} = {row}.{ident(n)})" for n in filters_of(plan)
+        f" AND (l.{ident('f_' + n)} IS NULL OR l.{ident('f_' + n)} = CAST({row}.{ident(n)} AS text))"
+        for n in filters_of(plan)
     )
     same_load = f"l.load_id = {load} AND " if load else ""
     return f"{same_load}l.day = {row}.{ident(plan.table.slice_column)}{filters}"

@@ -265,7 +265,7 @@ class PostgresWarehouse:
             connection = self.connect()
             problems: list[str] = []
             if connection.info.server_version < _OLDEST * 10_000:
-                problems.append(f"Postgres {connection.info.server_version // 10_000} is too old. Use 13 or newer.")
+                problems += [f"Postgres {connection.info.server_version // 10_000} is too old. Use 13 or newer."]
             for name in ("fsync", "full_page_writes"):
                 if self._execute(f"SHOW {name}", [])[0][0] != "on":
                     problems.append(
@@ -273,7 +273,7 @@ class PostgresWarehouse:
                     )
             if self._execute("SELECT has_database_privilege(current_database(), 'CREATE')", [])[0][0] is not True:
                 user = connection.info.user
-                problems.append(f"{user} may not create schemas. Run: GRANT CREATE ON DATABASE … TO {ident(user)}.")
+                problems += [f"{user} may not create schemas. Run: GRANT CREATE ON DATABASE … TO {ident(user)}."]
         except SignalRoomError as problem:
             return [str(problem)]
         return problems

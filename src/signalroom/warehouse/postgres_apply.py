@@ -147,7 +147,7 @@ def _publish(target: Target) -> int:
 
 def _key(target: Target) -> None:
     table = target.plan.table
-    if table.key and table.disposition in ("merge", "replace_slice"):
+    if table.key and table.disposition in ("merge", "replace_slice") and target.prepared.schema.columns:
         target.execute(f"ALTER TABLE {target.name} ADD PRIMARY KEY ({listed(table.key)})", [])
 
 
@@ -173,6 +173,8 @@ def _shape(target: Target, *, replay: bool) -> None:
             run(f"ALTER TABLE {target.name} ALTER COLUMN {name} TYPE {kind} USING NULL", [])
     for column in schema.added:
         run(f"ALTER TABLE {target.name} ADD COLUMN IF NOT EXISTS {column_sql(column)}", [])
+    if set(plan.table.key) & {column.name for column in schema.added}:
+        _key(target)  # the loads before this one brought no columns
 
 
 def _make_room(target: Target, *, replay: bool) -> None:
@@ -211,16 +213,11 @@ def _insert(target: Target, *, restored: bool) -> int:
     """Insert the survivors and return how many there were; deletes become tombstones and count as merged."""
     names, table = listed(target.prepared.columns), target.plan.table
     wanted = "_restored" if restored else "NOT _restored"
-    moved = _counted(
-        target,
-        f"INSERT INTO {target.name} ({names}) SELECT {names} FROM {target.incoming} WHERE {wanted} AND _op <> 'delete'",
-    )
+    rows = f"FROM {target.incoming} WHERE {wanted} AND _op"
+    moved = _counted(target, f"INSERT INTO {target.name} ({names}) SELECT {names} {rows} <> 'delete'")
     if table.disposition == "merge" and target.prepared.deletes:
         kept = listed(list(dict.fromkeys([*table.key, *table.order, *(c.name for c in lineage_of(table))])))
-        moved += _counted(
-            target,
-            f"INSERT INTO {target.tombstones} ({kept}) SELECT {kept} FROM {target.incoming} WHERE {wanted} AND _op = 'delete'",
-        )
+        moved += _counted(target, f"INSERT INTO {target.tombstones} ({kept}) SELECT {kept} {rows} = 'delete'")
     return moved
 
 

@@ -1,0 +1,92 @@
+"""``make proof``: every failpoint killed, on DuckDB and on Postgres, and the figures printed.
+
+``python tests/crash/proof.py [--seeds N] [duckdb] [postgres]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from crash.databases import Databases
+from crash.explorer import Explorer, Hit
+from crash.mutants import SHOWS
+
+_MOMENTS = 100  # kills at moments nobody chose, for each seed
+_SERIES = 100  # runs that are killed two to three times in a row, for each seed
+
+
+def prove(explorer: Explorer, seeds: int = 1, said: Callable[[str], None] = lambda _: None) -> None:
+    """Kill at every hit, then, for each seed, several times in a row and at moments nobody chose."""
+    for hit in explorer.hits:
+        explorer.crash(hit, to_the_end=True)
+    said(f"every hit once, to the last sync: {explorer.figures}")
+    for seed in range(seeds):
+        chance = random.Random(seed)
+        for hit, more in _series(explorer, chance):
+            explorer.crash(hit, *more)
+        said(f"several kills in a row, seed {seed}: {explorer.figures}")
+        for _ in range(_MOMENTS):
+            phase = chance.choice([1, 2, 3])
+            explorer.crash_after(phase, *(chance.uniform(0.0, explorer.seconds[phase]) for _ in range(chance.choice([1, 1, 2]))))
+        said(f"at moments nobody chose, seed {seed}: {explorer.figures}")
+
+
+def _series(explorer: Explorer, chance: random.Random) -> Iterator[tuple[Hit, list[int]]]:
+    for _ in range(_SERIES):
+        hit = chance.choice(explorer.hits)
+        many = sum(one.phase == hit.phase for one in explorer.hits)
+        yield hit, [chance.randint(1, many) for _ in range(chance.choice([1, 1, 2]))]
+
+
+def bite(explorer: Explorer, said: Callable[[str], None]) -> int:
+    """Return how many of the seeded bugs no kill near them finds."""
+    missed = 0
+    for mutant, names in SHOWS.items():
+        explorer.mutant = mutant
+        near = [hit for hit in explorer.hits if hit.name in names]
+        caught = sum(bool(explorer.crash(hit)) for hit in near)
+        missed += not caught
+        said(f"seeded bug, {mutant}: caught at {caught} of {len(near)} points")
+    return missed
+
+
+def main() -> int:
+    """Run the proof; the exit code is 1 when anything was lost or doubled."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("warehouses", nargs="*", default=["duckdb", "postgres"])
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    bad = 0
+    for warehouse in asked.warehouses:
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            databases = None
+            if warehouse == "postgres":
+                from postgres_server import PostgresServer
+
+                databases = Databases(stack.enter_context(PostgresServer.started()))
+            explorer = stack.enter_context(Explorer(warehouse, databases))
+            explorer.record()
+
+            def said(text: str, warehouse: str = warehouse, began: float = began) -> None:
+                print(f"{warehouse}  {time.monotonic() - began:6.0f} s  {text}", flush=True)
+
+            prove(explorer, asked.seeds, said)
+            for failure in explorer.figures.failures:
+                print(failure)
+            bad += len(explorer.figures.failures)
+            if warehouse == "duckdb":
+                bad += bite(explorer, said)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
