@@ -123,11 +123,22 @@ def main() -> None:
     rows = round(FULL_ROWS * options.scale)
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signalroom-data-")))
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        )
         workload.generate(data, rows)
         size = sum(file.stat().st_size for file in data.rglob("*.csv"))
-        print(f"orders export: {rows:,} rows x {len(workload.COLUMNS)} columns, {size / 1e6:.0f} MB, {workload.FILES} files")
-        names = options.only or ["floor-duckdb", "ours-duckdb", "dlt-duckdb", "floor-postgres", "ours-postgres", "dlt-postgres"]
+        print(
+            f"orders export: {rows:,} rows x {len(workload.COLUMNS)} columns, {size / 1e6:.0f} MB, {workload.FILES} files"
+        )
+        names = options.only or [
+            "floor-duckdb",
+            "ours-duckdb",
+            "dlt-duckdb",
+            "floor-postgres",
+            "ours-postgres",
+            "dlt-postgres",
+        ]
         dsns = {}
         if any(name.endswith("postgres") for name in names):
             if shutil.which("pg_ctl") is None and not Path("/usr/lib/postgresql").exists():
@@ -136,7 +147,9 @@ def main() -> None:
             else:
                 from postgres_server import PostgresServer
 
-                server = stack.enter_context(PostgresServer.started(fsync=True, shared_buffers="2GB", max_wal_size="8GB"))
+                server = stack.enter_context(
+                    PostgresServer.started(fsync=True, shared_buffers="2GB", max_wal_size="8GB")
+                )
                 dsns["postgres"] = server.create_database
         truth = workload.truth(rows)
         report(rounds(names, data, dsns, options.rounds), [truth.rows, str(truth.total)])

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from handmade_loads import Loads
 
+from handmade_loads import Loads
 from signalroom.load import Load
 from signalroom.stream import Batch, Column, Disposition, Raw, Stream, Table
 from signalroom.warehouse.base import MergeResult, Warehouse
@@ -100,7 +100,12 @@ def _file(upload: Upload) -> Batch:
     content = upload.content
     state = {upload.key: {"etag": hashlib.md5(content).hexdigest(), "size": len(content)}}
     return Batch(
-        "t", Raw([content], "csv"), position=state, object_key=upload.key, file_time=upload.moment, source_ref=upload.key
+        "t",
+        Raw([content], "csv"),
+        position=state,
+        object_key=upload.key,
+        file_time=upload.moment,
+        source_ref=upload.key,
     )
 
 
@@ -256,9 +261,7 @@ def _comparable(value: int | str | None) -> int | bytes:
     return value.encode() if isinstance(value, str) else value or 0
 
 
-def _assert_winners(
-    warehouse: Warehouse, stream: Stream, winners: dict[int, tuple[tuple[Any, ...], Change]]
-) -> None:
+def _assert_winners(warehouse: Warehouse, stream: Stream, winners: dict[int, tuple[tuple[Any, ...], Change]]) -> None:
     expected = {k: (c.o, c.p or None, c.v or None) for k, (_, c) in winners.items() if c.op != "delete"}
     rows = warehouse.query(f"SELECT k, o, p, v FROM {stream.source}.t").to_pylist()
     assert len(rows) == len(expected)

@@ -140,7 +140,7 @@ def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
             return known
         # Somebody is at it, or died at it: only its lease tells, and to go on now would be to call it sent.
         raise RetryableError(
-            f"Report {planned.report} is on its way to {planned.recipient} by {planned.channel}: another process has it.",
+            f"Report {planned.report} is on its way to {planned.recipient}: another process has it.",
             mend="Run the step again: once that process's time has passed, the channel is asked what arrived.",
             retry_after_s=deliveries.free_in_s(planned.key),
         )

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.xdist_group("architecture")  # one process parses the t
 # Where everything may be caught, and why. A line that is no longer needed fails too.
 BORDERS: dict[str, str] = {
     "src/signalroom/cli/app.py::App.main": "the outermost border: a person reads a sentence, not a traceback",
-    "src/signalroom/cli/checks.py::_guarded": "a look at one part may fail in any way; it is a finding among others",
     "src/signalroom/cli/checks.py::_guarded": "a stranger's plugin may fail in any way; the others are still checked",
     "src/signalroom/engine/inline.py::run_step": "a run is recorded as failed whatever ended it, then it goes on up",
     "src/signalroom/ledger/ledger.py::Ledger.open": "closes what was opened half-way, then it goes on up",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from warehouses import duckdb_warehouse, postgres_warehouse
 
 from signalroom.testing.warehouse import CHECKS, Bench, Check, name_of
 from signalroom.warehouse.base import Warehouse
+from warehouses import duckdb_warehouse, postgres_warehouse
 
 
 @pytest.fixture(scope="module")

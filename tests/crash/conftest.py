@@ -1,21 +1,23 @@
 """Explorers for the tests."""
 
 import pytest
+
 from crash.databases import Databases
 from crash.explorer import Explorer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def explorer(request):
-    """Return a function that starts an explorer of a warehouse and has it record; they end with the test."""
-    started = []
+    """Return a function that returns a warehouse's explorer, which has recorded; they end with the session."""
+    started = {}
 
     def start(warehouse):
-        databases = Databases(request.getfixturevalue("postgres_server")) if warehouse == "postgres" else None
-        started.append(Explorer(warehouse, databases))
-        started[-1].record()
-        return started[-1]
+        if warehouse not in started:
+            databases = Databases(request.getfixturevalue("postgres_server")) if warehouse == "postgres" else None
+            started[warehouse] = Explorer(warehouse, databases)
+            started[warehouse].record()
+        return started[warehouse]
 
     yield start
-    for one in started:
+    for one in started.values():
         one.close()

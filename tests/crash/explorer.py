@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from crash import scene
 from crash.databases import Databases
@@ -59,6 +59,7 @@ class Explorer:
 
     Attributes:
         mutant: A seeded bug that every further run has; the run it is compared with has none.
+        killed: Which of the last run's kills found their mark.
     """
 
     def __init__(self, warehouse: str, databases: Databases | None = None) -> None:
@@ -77,8 +78,9 @@ class Explorer:
         self.reference: dict[int, dict[str, Any]] = {}
         self.hits: list[Hit] = []
         self.seconds: dict[int, float] = {}
+        self.killed: list[bool] = []
 
-    def __enter__(self) -> Explorer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,45 +130,53 @@ class Explorer:
         self.figures.points, self.figures.names = len(self.hits), {hit.name for hit in self.hits}
         return self.hits
 
-    def one_of_each(self, seed: int, more: int = 0) -> list[Hit]:
-        """Return one hit of each name and ``more`` others, by a seeded choice."""
+    def series(self, seed: int, length: int = 3) -> list[list[Hit]]:
+        """Return one hit of each name, by a seeded choice, as series of hits that follow one another in a sync."""
         chance = random.Random(seed)
         chosen = [chance.choice([hit for hit in self.hits if hit.name == name]) for name in sorted(self.figures.names)]
-        rest = [hit for hit in self.hits if hit not in chosen]
-        return chosen + chance.sample(rest, min(more, len(rest)))
+        found: list[list[Hit]] = []
+        for phase in scene.PHASES:
+            hits = sorted((hit for hit in chosen if hit.phase == phase), key=lambda hit: hit.place)
+            stride = -(-len(hits) // length)
+            found += [hits[start::stride] for start in range(stride)]
+        return found
 
-    def crash(self, hit: Hit, *more: int, to_the_end: bool = False) -> list[str]:
+    def crash(self, hit: Hit, *more: Hit | int, to_the_end: bool = False) -> list[str]:
         """Kill at a hit (and at the given hits of the runs after it), finish, and return what is not as it should be.
 
         Args:
             hit: Where the first run is killed: at that occurrence of its name, since threads may change the order.
-            more: Hits, counted from the start of the run, at which the second, third ... run are killed.
+            more: Where the runs after it are killed: at the first hit of that name, or at that hit from their start.
             to_the_end: Go on with the syncs that follow, instead of comparing after this one.
         """
-        nth = sum(1 for one in self.hits if one.phase == hit.phase and one.name == hit.name and one.place <= hit.place)
-        kills: list[dict[str, Any]] = [{"kill_at": nth, "only": hit.name}, *({"kill_at": place} for place in more)]
-        return self._run(hit.phase, kills, to_the_end=to_the_end, title=f"{hit.name} ({nth}) of sync {hit.phase}")
+        same = [one for one in self.hits if (one.phase, one.name) == (hit.phase, hit.name)]
+        nth = same.index(hit) + 1
+        kills: list[dict[str, Any]] = [{"kill_at": nth, "only": hit.name}]
+        kills += [{"kill_at": one} if isinstance(one, int) else {"kill_at": 1, "only": one.name} for one in more]
+        then = "".join(f", then {one if isinstance(one, int) else one.name}" for one in more)
+        return self._run(hit.phase, kills, to_the_end=to_the_end, title=f"{hit.name} ({nth}) of sync {hit.phase}{then}")
 
     def crash_after(self, phase: int, *seconds: float, to_the_end: bool = False) -> list[str]:
         """Kill at moments nobody chose, counted from the start of each run."""
-        return self._run(phase, [{"after_s": one} for one in seconds], to_the_end=to_the_end, title=f"after {seconds} s")
+        kills = [{"after_s": one} for one in seconds]
+        return self._run(phase, kills, to_the_end=to_the_end, title=f"{seconds} s into sync {phase}")
 
     def _run(self, phase: int, kills: Sequence[dict[str, Any]], *, to_the_end: bool, title: str) -> list[str]:
+        self.killed = []
         if not self.mutant:
             self.figures.runs += 1
         with self._fresh(phase) as (root, database):
             for attempt, kill in enumerate(kills):
                 # The second attempt comes before the leases of the first have run out, later ones after.
-                done = self.ask(
-                    root, database, phases=[phase], attempt_s=(0, 60, 1500, 2400)[attempt], mutant=self.mutant, **kill
-                )
+                attempt_s = (0, 60, 1500, 2400)[attempt]
+                done = self.ask(root, database, phases=[phase], attempt_s=attempt_s, mutant=self.mutant, **kill)
+                self.killed.append(done["killed"])
                 self.figures.kills += done["killed"] and not self.mutant
                 if done["answer"] is None and not done["killed"]:
                     return self._failed(title, [done["said"].strip()[-1500:]], 0, 0)
             phases = [one for one in scene.PHASES if one == phase or (to_the_end and one > phase)]
-            done = self.ask(
-                root, database, phases=phases, attempt_s=(60, 1500, 2400, 3300)[len(kills) - 1], mutant=self.mutant, state=True
-            )  # fmt: skip
+            attempt_s = (60, 1500, 2400, 3300)[len(kills) - 1]
+            done = self.ask(root, database, phases=phases, attempt_s=attempt_s, mutant=self.mutant, state=True)
             if done["answer"] is None:
                 return self._failed(title, [f"it never finished: {done['said'].strip()[-1500:]}"], 0, 0)
             problems, lost, doubled = compare(done["answer"]["state"], self.reference[phases[-1]])
@@ -196,4 +206,3 @@ class Explorer:
         shutil.rmtree(root, ignore_errors=True)
         if self._databases and database:
             self._databases.drop(database)
-

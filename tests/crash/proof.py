@@ -34,8 +34,8 @@ def prove(explorer: Explorer, seeds: int = 1, said: Callable[[str], None] = lamb
             explorer.crash(hit, *more)
         said(f"several kills in a row, seed {seed}: {explorer.figures}")
         for _ in range(_MOMENTS):
-            phase = chance.choice([1, 2, 3])
-            explorer.crash_after(phase, *(chance.uniform(0.0, explorer.seconds[phase]) for _ in range(chance.choice([1, 1, 2]))))
+            phase, kills = chance.choice([1, 2, 3]), chance.choice([1, 1, 2])
+            explorer.crash_after(phase, *(chance.uniform(0.0, explorer.seconds[phase]) for _ in range(kills)))
         said(f"at moments nobody chose, seed {seed}: {explorer.figures}")
 
 
@@ -77,11 +77,12 @@ def main() -> int:
             explorer.record()
 
             def said(text: str, warehouse: str = warehouse, began: float = began) -> None:
-                print(f"{warehouse}  {time.monotonic() - began:6.0f} s  {text}", flush=True)
+                sys.stdout.write(f"{warehouse}  {time.monotonic() - began:6.0f} s  {text}\n")
+                sys.stdout.flush()
 
             prove(explorer, asked.seeds, said)
             for failure in explorer.figures.failures:
-                print(failure)
+                said(failure)
             bad += len(explorer.figures.failures)
             if warehouse == "duckdb":
                 bad += bite(explorer, said)

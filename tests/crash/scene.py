@@ -128,7 +128,12 @@ select count(*) as orders, sum(total) as total from files.orders where day <= :r
 -- name: places
 select place, sum(amount) as amount from days.stats group by place order by place
 """
-SLACK = "{{ overall.orders }} orders, {{ overall.total }}\n---\n{% for row in places %}{{ row.place }}: {{ row.amount }}\n{% endfor %}"
+SLACK = """\
+{{ overall.orders }} orders, {{ overall.total }}
+---
+{% for row in places %}{{ row.place }}: {{ row.amount }}
+{% endfor %}
+"""
 PINS = """\
 [columns]
 id = "bigint"

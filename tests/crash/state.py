@@ -39,9 +39,10 @@ def read_state(root: Path) -> dict[str, Any]:
 
 def _names(room: Room) -> list[str]:
     found = room.warehouse.query(
-        "SELECT table_schema AS s, table_name AS t FROM information_schema.tables WHERE table_schema IN ('files', 'days')"
+        "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables"
+        " WHERE table_schema IN ('files', 'days')"
     )
-    return sorted(f"{row['s']}.{row['t']}" for row in found.to_pylist())
+    return sorted(found.column("name").to_pylist())
 
 
 def _tables(room: Room) -> dict[str, list[str]]:
@@ -90,7 +91,9 @@ def _deliveries(room: Room) -> dict[str, Any]:
     outbox = room.workspace.root / ".signalroom/outbox"
     folders = sorted(str(path.relative_to(outbox)) for path in outbox.glob("*/*/*") if path.parts[-3][0] != ".")
     return {
-        "rows": sorted([one.key, one.report, str(one.due_at), one.channel, one.recipient, one.state, one.receipt] for one in rows),
+        "rows": sorted(
+            [one.key, one.report, str(one.due_at), one.channel, one.recipient, one.state, one.receipt] for one in rows
+        ),
         "archived": [room.ledger.archive.get(one.digest) is not None for one in rows],
         "folders": folders,
         "sent": {path: _delivered(outbox / path) for path in folders},
@@ -100,8 +103,9 @@ def _deliveries(room: Room) -> dict[str, Any]:
 
 def _delivered(folder: Path) -> dict[str, str]:
     """Return each file of a delivery; a message is shown, anything else by its hash."""
+    shown = {".json", ".txt"}
     return {
-        file.name: file.read_text() if file.suffix in {".json", ".txt"} else hashlib.sha256(file.read_bytes()).hexdigest()
+        file.name: file.read_text() if file.suffix in shown else hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.iterdir())
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
@@ -27,11 +28,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 os.environ |= {f"JE_ARROW_{name}MALLOC_CONF": "background_thread:false" for name in ("", "PRIVATE_JE_")}
 
-from crash import mutants, scene, state  # noqa: E402
-from signalroom import failpoints  # noqa: E402
-from signalroom.engine import inline  # noqa: E402
-from signalroom.errors import RetryableError  # noqa: E402
-from signalroom.room import Room  # noqa: E402
+from crash import mutants, scene, state
+from signalroom import failpoints
+from signalroom.engine import inline
+from signalroom.errors import RetryableError
+from signalroom.room import Room
+
+_IMPORTED = (
+    "alembic.command", "alembic.operations", "duckdb", "jinja2.sandbox", "msgspec", "numpy", "orjson",
+    "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "zstandard", "signalroom.channels.file",
+    "signalroom.ledger.ledger", "signalroom.lake.lake", "signalroom.reports.render", "signalroom.reports.stage",
+    "signalroom.sources.files", "signalroom.warehouse.duckdb",
+)  # fmt: skip
 
 
 def work(request: dict[str, Any]) -> dict[str, Any]:
@@ -64,12 +72,17 @@ def fork(request: dict[str, Any]) -> dict[str, Any]:
             _child(request, answer.fileno(), words.fileno())
         if "after_s" in request:
             _kill_after(child, request["after_s"])
-        _, status = os.waitpid(child, 0)
+        _, status, used = os.wait4(child, 0)
         words.seek(0)
         answer.seek(0)
         text = answer.read().decode()
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        return {"killed": killed, "answer": json.loads(text) if text else None, "said": words.read().decode()}
+        return {
+            "killed": killed,
+            "answer": json.loads(text) if text else None,
+            "said": words.read().decode(),
+            "cpu_s": used.ru_utime + used.ru_stime,
+        }
 
 
 def _child(request: dict[str, Any], answer: int, words: int) -> None:
@@ -128,33 +141,13 @@ def stand_ins() -> None:
 
 def warm(warehouse: str) -> None:
     """Import everything a run imports, without a thread that a fork would lose."""
-    import alembic.command  # noqa: F401
-    import alembic.operations  # noqa: F401
-    import duckdb  # noqa: F401
-    import jinja2.sandbox  # noqa: F401
-    import msgspec  # noqa: F401
-    import numpy  # noqa: F401
-    import orjson  # noqa: F401
     import pyarrow as pa
-    import pyarrow.parquet  # noqa: F401
-    import sqlalchemy.dialects.sqlite  # noqa: F401
-    import zstandard  # noqa: F401
 
-    import signalroom.ledger.ledger
-    import signalroom.reports.render
-    import signalroom.reports.stage  # noqa: F401
-    import signalroom.sources.files
-    import signalroom.warehouse.duckdb  # noqa: F401
-
-    if warehouse == "postgres":
-        import psycopg
-
-        import signalroom.warehouse.postgres  # noqa: F401
-
-        del psycopg
-    with contextlib.suppress(ImportError):  # pyarrow imports it where it is installed
-        import pandas  # noqa: F401
-        import pyarrow.pandas_compat  # noqa: F401
+    for name in (*_IMPORTED, *([] if warehouse == "duckdb" else ["psycopg", "signalroom.warehouse.postgres"])):
+        importlib.import_module(name)
+    for name in ("pandas", "pyarrow.pandas_compat"):  # pyarrow imports them where they are installed
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     from signalroom.ledger.ledger import Ledger
     from signalroom.workspace.plugins import available
 
@@ -166,21 +159,26 @@ def warm(warehouse: str) -> None:
         Ledger.open(f"{folder}/ledger.sqlite").close()
     gc.collect()
     gc.freeze()
-    threads = len(os.listdir("/proc/self/task")) if Path("/proc/self/task").is_dir() else 1
+    tasks = Path("/proc/self/task")
+    threads = len(list(tasks.iterdir())) if tasks.is_dir() else 1
     if threads > 1:
         raise RuntimeError(f"the zygote has {threads} threads; a fork would lose all but one")
+
+
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
     warnings.simplefilter("error")
     stand_ins()
     warm(sys.argv[1])
-    print(json.dumps({"ready": True}), flush=True)
+    say({"ready": True})
     for line in sys.stdin:
         began = time.perf_counter()
         answer = fork(json.loads(line))
-        print(json.dumps({**answer, "seconds": time.perf_counter() - began}), flush=True)
-    sys.stdout.flush()
+        say({**answer, "seconds": time.perf_counter() - began})
     os._exit(0)  # what is frozen cannot be torn down in order
 
 

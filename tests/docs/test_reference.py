@@ -28,7 +28,9 @@ def test_every_link_between_pages_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_a_page_shows_exists(page):
-    for command in re.findall(r"\bsignalroom ([a-z]+)\b(?! \|)", "\n".join(re.findall(r"`[^`]+`|```sh\n.*?```", page.read_text(), re.DOTALL))):
+    for command in re.findall(
+        r"\bsignalroom ([a-z]+)\b(?! \|)", "\n".join(re.findall(r"`[^`]+`|```sh\n.*?```", page.read_text(), re.DOTALL))
+    ):
         assert command in ENTRIES, f"{page.name} shows `signalroom {command}`"
 
 

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"```(?P<kind>\w+)\n(?P<text>.*?)```\n", re.S)
+BLOCK = re.compile(r"```(?P<kind>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
 NAMED = re.compile(r"`([\w./]+\.(?:toml|yml|sql|j2|mjml))`:?$")
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -38,7 +38,9 @@ def run(command: str, folder: Path) -> str:
     """Run one command of the page as a reader would, with this interpreter's commands on the path."""
     bin_dir = str(Path(sys.executable).parent)
     environ = {**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -74,7 +76,9 @@ def test_the_tutorial_runs_and_its_numbers_equal_an_independent_reading(tmp_path
         answer = json.loads(run(f'signalroom query "{sql}" --json', tmp_path))
         return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
 
-    by_origin = ask("select origin, count(*) as n, count(dep_time) as departed, sum(distance) as miles from nyc.flights group by 1")
+    by_origin = ask(
+        "select origin, count(*) as n, count(dep_time) as departed, sum(distance) as miles from nyc.flights group by 1"
+    )
     assert {one["origin"]: one["n"] for one in by_origin} == Counter(row["origin"] for row in rows)
     for one in by_origin:
         here = [row for row in rows if row["origin"] == one["origin"]]
@@ -83,7 +87,7 @@ def test_the_tutorial_runs_and_its_numbers_equal_an_independent_reading(tmp_path
 
     expected: dict[str, int] = defaultdict(int)
     for row in rows:
-        moment = datetime.fromisoformat(row["time_hour"].replace("Z", "+00:00")).astimezone(NEW_YORK)
+        moment = datetime.fromisoformat(row["time_hour"]).astimezone(NEW_YORK)
         expected[moment.date().isoformat()] += 1
     daily = ask("select cast(day as varchar) as day, scheduled from daily_departures")
     assert {one["day"]: one["scheduled"] for one in daily} == expected
@@ -96,7 +100,7 @@ def test_the_tutorial_runs_and_its_numbers_equal_an_independent_reading(tmp_path
     assert "336,776" in sync
     preview = next(text for command, text in printed.items() if "--preview" in command)
     assert f"{expected['2013-03-10']:,}" in preview
-    sent = [folder for folder in (tmp_path / ".signalroom/outbox").rglob("email.html")]
+    sent = list((tmp_path / ".signalroom/outbox").rglob("email.html"))
     assert len(sent) == 2  # 2013-03-10 by hand, 2013-12-31 by the job
     assert all(list(folder.parent.glob("*.png")) for folder in sent)
     pin = (tmp_path / "schemas/nyc.flights.toml").read_text()

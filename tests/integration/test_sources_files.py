@@ -258,8 +258,8 @@ def test_the_workspace_form(tmp_path):
     (stream,) = source.streams()
     assert (stream.source, stream.tables[0].disposition, stream.tables[0].key) == ("crm", "merge", ("id",))
     assert source.access_key == Secret("env:MY_KEY", "k")
-    table["streams"]["orders"]["wirte"] = "append"
-    with pytest.raises(ConfigError, match=r"sources\.crm\.streams\.orders: unknown setting 'wirte'"):
+    table["streams"]["orders"]["write2"] = "append"
+    with pytest.raises(ConfigError, match=r"sources\.crm\.streams\.orders: unknown setting 'write2'"):
         convert(Files, table, "sources.crm", context)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from warehouses import duckdb_warehouse, postgres_warehouse
 
 from signalroom.warehouse.base import Warehouse
+from warehouses import duckdb_warehouse, postgres_warehouse
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from property_profiles import examples
 from warehouse_laws import Change, ChangeHistory, check_changes
 

@@ -100,3 +100,16 @@ def test_truth_check_sees_a_wrong_model(first, tmp_path):
     assert len([figure for figure in wrong if figure.startswith("trend")]) == 14
     assert "overall revenue" not in wrong
     assert "✗ 74 numbers checked against the upstreams' truth, " in printed
+
+
+def test_the_same_on_postgres(first, postgres, tmp_path):
+    folder = tmp_path / "demo"
+    url = {"DEMO_WAREHOUSE_URL": postgres()}
+    more = ("--orders-per-day", "60", "--warehouse-url", "env:DEMO_WAREHOUSE_URL", "--json")
+    told = json.loads(signalroom("demo", "--dir", folder, *more, **url))
+    assert (told["numbers_checked"], told["differ"]) == (74, [])
+    ours = {key: value for key, value in told["report"]["data"].items() if key not in {"freshness", "_report"}}
+    assert ours == {key: first[1]["report"]["data"][key] for key in ours}
+    counts = [{key: stream[key] for key in stream if key.startswith("rows_")} for stream in told["streams"]]
+    assert counts == [{key: one[key] for key in one if key.startswith("rows_")} for one in first[1]["streams"]]
+    assert url["DEMO_WAREHOUSE_URL"] not in (folder / "signalroom.toml").read_text()

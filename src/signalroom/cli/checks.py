@@ -70,13 +70,14 @@ def check_room(room: Room, known: Sequence[str]) -> Iterator[Finding]:
     broken = {part.path for part in workspace.parts() if any(_about(part, problem) for problem in known)}
     opened = _guarded(workspace.warehouse.path, broken, lambda: _warehouse(room))
     yield opened
-    yield _clock(room, asks_warehouse=opened.fine)
+    answers = opened.fine or (opened.tried and _guarded("warehouse", broken, lambda: _asked(room)).fine)
+    yield _clock(room, asks_warehouse=answers)
     yield _guarded("lake", broken, lambda: _lake(room))
     yield _guarded("ledger", broken, lambda: _ledger(room))
     yield from _plugins(room, broken)
     yield _pins(room, broken)
     yield _reports(room)
-    yield _models(room) if opened.fine else Finding("models", "not tried: the warehouse comes first", tried=False)
+    yield _models(room) if answers else Finding("models", "not tried: the warehouse comes first", tried=False)
 
 
 def check_versions() -> Finding:
@@ -146,6 +147,12 @@ def _guarded(what: str, broken: set[str], look: Callable[[], Finding]) -> Findin
 def _warehouse(room: Room) -> Finding:
     problems = room.warehouse.check()
     return Finding("warehouse", f"{room.workspace.warehouse.kind} can be read and written", problems)
+
+
+def _asked(room: Room) -> Finding:
+    """Tell whether the warehouse answers at all, whatever is wrong with its settings."""
+    room.warehouse.query("SELECT 1 AS one")
+    return Finding("warehouse")
 
 
 def _clock(room: Room, *, asks_warehouse: bool) -> Finding:

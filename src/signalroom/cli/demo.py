@@ -254,7 +254,11 @@ def _conclude(story: Story, seconds: float) -> None:
         if html.is_file():
             click.echo(_line("e-mail", _near(html)))
     click.echo(_line("took", duration(seconds)))
-    click.echo(_line("next", f'cd {_near(story.root)}; signalroom status; signalroom query "from public.daily_orders"'))
+    click.echo(
+        _line(
+            "next", f'cd {_near(story.root)}; signalroom status; signalroom query "select * from public.daily_orders"'
+        )
+    )
     _print_checked(story.compared, story.differing)
 
 

@@ -7,8 +7,8 @@ work apart, as long as the writer connected with no config (it uses ``SET``) and
 
 **Secrets** reach dbt through environment variables that exist while the build runs; the profile on disk names them.
 
-**Time** (2 quiet cores, the affiliates project: 12 models, 12 tests): importing dbt 3 s, once a process; the first build
-of a process 2.3 s with a saved parse, 3.9 s without; every further build 1.0 s, of which 0.15 s writes artefacts.
+**Time** (2 quiet cores, the affiliates project: 12 models, 12 tests): importing dbt 3 s, once a process; the first
+build of a process 2.3 s with a saved parse, 3.9 s without; every further build 1.0 s, 0.15 s of it for artefacts.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from signalroom.errors import SignalRoomError
 from signalroom.lake.lake import Lake, LakeSettings
@@ -39,7 +39,7 @@ class Bench:
 
     warehouse: Warehouse
     folder: Path
-    table: Table = Table("t")
+    table: Table = field(default_factory=lambda: Table("t"))
     client: str = "713"
     source: str = field(default_factory=lambda: f"contract_{next(_sources)}")
 
@@ -105,7 +105,8 @@ class Bench:
 
     def everything(self) -> tuple[object, ...]:
         """Return all that a merge of this stream may change."""
-        known = self.warehouse.query("SELECT 1 FROM information_schema.tables WHERE table_schema = :s AND table_name = :t",
+        there = "SELECT 1 FROM information_schema.tables WHERE table_schema = :s AND table_name = :t"
+        known = self.warehouse.query(there,
                                      {"s": self.source, "t": self.table.name}).num_rows  # fmt: skip
         return (
             self.checksum() if known else "no table",
@@ -127,7 +128,7 @@ def csv(text: str | bytes, key: str = "", *, day: int = 0, position: Json = None
     content = text if isinstance(text, bytes) else text.encode()
     positions: dict[str, Json] = {key: {"size": len(content)}} if key else {}
     if isinstance(position, dict):
-        positions.update(cast("dict[str, Json]", position))
+        positions.update(position)
     return Batch(
         table="t",
         content=Raw([content], "csv"),
@@ -181,10 +182,10 @@ def fails(kind: type[SignalRoomError], call: Any, what: str) -> str:
     raise AssertionError(f"{what}: no {kind.__name__} was raised")
 
 
-class Stop(SignalRoomError):
+class StopError(SignalRoomError):
     """What a progress callback raises to cancel a merge."""
 
 
 def stop(progress: Progress, /) -> None:
     """Cancel whatever reports."""
-    raise Stop(progress.phase, mend="Go on.")
+    raise StopError(progress.phase, mend="Go on.")

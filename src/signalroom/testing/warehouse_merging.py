@@ -6,7 +6,7 @@ import dataclasses
 
 from signalroom.errors import ConfigError, DataError
 from signalroom.stream import Column
-from signalroom.testing.bench import Bench, Stop, csv, decoded, fails, same, stop
+from signalroom.testing.bench import Bench, StopError, csv, decoded, fails, same, stop
 
 KV = (Column("k", "bigint"), Column("v"))
 KOV = (Column("k", "bigint"), Column("o", "bigint"), Column("v"))
@@ -172,7 +172,9 @@ def a_cancelled_merge_commits_nothing(bench: Bench) -> None:
     bench.take(csv("k,v\n1,a\n"))
     before = bench.everything()
     load = bench.load(csv("k,v\n2,b\n"))
-    fails(Stop, lambda: bench.warehouse.merge(bench.stream, [load], bench.lake, progress=stop), "a cancelled merge")
+    fails(
+        StopError, lambda: bench.warehouse.merge(bench.stream, [load], bench.lake, progress=stop), "a cancelled merge"
+    )
     same(bench.everything(), before, "the warehouse after a cancelled merge")
     bench.merge(load)
     same(bench.rows("k"), [(1,), (2,)], "rows")

@@ -21,6 +21,9 @@ _CLOCK = r"([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
 _DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-[0-9]{2}-[0-9]{2}"  # there is no year 0
 _ZONE = r"(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)"
 _DOUBLE = r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *"
+_STRING = r'"([^"\\]|\\.)*"'
+_FORGIVEN = r"(?i:nan|inf)|,\s*[\]}]"
+_SPECIFIERS = re.compile(r"(?:[^%]|%-?[aAwudbBmyYHIpMSfgnzZjUWcxXGV%])*")
 _FIRST, _AFTER_LAST = "0001-01-01", "10000-01-01"  # what every warehouse and every client can hold
 DUCKDB_TYPES = {
     "text": "VARCHAR",
@@ -92,7 +95,10 @@ def cast(column: Column, text: str) -> Cast:
     if kind == "timestamptz":
         one = _matching(value, text, rf"{_DATE}[ T]{_CLOCK}{_ZONE}", "is not a time with its zone (ISO 8601)")
         return _bounded(one, "TIMESTAMPTZ")
-    return Cast(f"TRY_CAST({text} AS JSON)", f"({text} IS NOT NULL AND NOT json_valid({text}))", "is not JSON")
+    # DuckDB forgives a trailing comma, NaN and Infinity; outside strings nothing else holds these
+    bare = f"regexp_replace({text}, {literal(_STRING)}, '', 'g')"
+    misfit = f"({text} IS NOT NULL AND (NOT json_valid({text}) OR regexp_matches({bare}, {literal(_FORGIVEN)})))"
+    return Cast(f"TRY_CAST({text} AS JSON)", misfit, "is not JSON")
 
 
 def _matching(value: str, text: str, pattern: str, reason: str) -> Cast:
@@ -125,8 +131,41 @@ def _formatted(column: Column, text: str) -> Cast:
         )
     if column.format.startswith("epoch@"):
         moment = f"to_timestamp(TRY_CAST({text} AS BIGINT))"
-        zone = literal(column.format.removeprefix("epoch@"))
+        zone = literal(_zone(column))
         value = moment if column.type == "timestamptz" else f"CAST(timezone({zone}, {moment}) AS {target})"
         return _bounded(_matching(value, text, "[+-]?[0-9]{1,12}", "is not a number of seconds"), target)
+    _require_format(column)
     value = f"CAST(try_strptime({text}, {literal(column.format)}) AS {target})"
-    return _bounded(Cast(value, _missing(value, text), f"is not a {column.type} written as {column.format}"), target)
+    misfit = _missing(value, text)
+    if "%Y" in column.format:  # which takes 26 for the year 26
+        misfit = f"({misfit} OR NOT coalesce(regexp_matches({text}, '[0-9]{{4}}'), true))"
+    return _bounded(Cast(value, misfit, f"is not a {column.type} written as {column.format}"), target)
+
+
+def _zone(column: Column) -> str:
+    """Return the zone of an ``epoch@ZONE`` format."""
+    import zoneinfo
+
+    name = column.format.removeprefix("epoch@")
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        raise ConfigError(
+            f"Column {column.name!r} is read as {column.format}, and {name!r} is no time zone.",
+            mend="Write it as in epoch@America/New_York.",
+        ) from None
+
+
+def _require_format(column: Column) -> None:
+    """Refuse a pattern that cannot be read, or that would lose or invent a zone."""
+    zoned = "%z" in column.format or "%Z" in column.format
+    if not _SPECIFIERS.fullmatch(column.format):
+        problem, mend = "is no strptime pattern", "Write it as in %m/%d/%Y %I:%M %p."
+    elif column.type == "timestamptz" and not zoned and not column.format.endswith("Z"):
+        problem, mend = "says no zone", "Add %z, or make the column a timestamp."
+    elif column.type != "timestamptz" and zoned:
+        problem, mend = "has a zone, which the column would lose", "Make the column a timestamptz."
+    else:
+        return
+    written = f"Column {column.name!r} is a {column.type} written as {column.format!r}"
+    raise ConfigError(f"{written}, which {problem}.", mend=mend)

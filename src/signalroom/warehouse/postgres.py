@@ -197,6 +197,9 @@ class PostgresWarehouse:
     @contextmanager
     def snapshot(self) -> Generator[Ask]:
         """Yield a function whose SELECTs all see one moment, in a transaction that cannot write."""
+        import psycopg
+
+        refused = ConfigError("A query is one SELECT and nothing else.", mend="Write SELECT or WITH.")
         with self._reading() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             limit: Any = f"SET LOCAL statement_timeout = '{self.statement_timeout_s}s'"
@@ -205,11 +208,17 @@ class PostgresWarehouse:
             def ask(sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
                 statement, bound = session.named(sql, params)
                 with session.explained("answer the query"):
-                    # the extended protocol takes one statement and no more
                     cursor = connection.cursor()
-                    cursor.execute(statement, bound, prepare=True)
+                    try:
+                        # A pipeline speaks the extended protocol: one statement, so no COMMIT ends the transaction.
+                        with connection.pipeline():
+                            cursor.execute(statement, bound)
+                    except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.SyntaxError) as problem:
+                        if isinstance(problem, psycopg.errors.SyntaxError) and "multiple commands" not in str(problem):
+                            raise
+                        raise refused from None
                     if cursor.description is None:
-                        raise ConfigError("A query is one SELECT and nothing else.", mend="Write SELECT or WITH.")
+                        raise refused
                     return session.to_arrow(cursor)
 
             yield ask

@@ -246,11 +246,11 @@ def _explain(staged: Stage, group: Group, misfits: str) -> None:
     """Insert one reject for each value that does not fit, among the rows that ``misfits`` selects."""
     _raw_rows(staged, group, misfits)
     bound = bindings(staged.columns, group)
-    raw, none = _raw(group), _no_record(group)
-    insert = f"INSERT INTO {ident(staged.name + '_rejects')} SELECT _part, _row"
+    none = _no_record(group)
+    found: list[str] = []
     if group.json:
         reason = f"CASE WHEN {_doubled()} THEN {literal(_DOUBLED)} ELSE {literal(_NO_OBJECT)} END"
-        staged.connection.execute(f"{insert}, NULL, NULL, {reason}, {raw} FROM {_BATCH_REASON} WHERE {none}")
+        found.append(_reject(none, "CAST(NULL AS VARCHAR)", "CAST(NULL AS VARCHAR)", reason))
     for column, one in zip(staged.columns, _casts(staged, group), strict=True):
         if one.misfit == "false":
             continue
@@ -259,9 +259,17 @@ def _explain(staged: Stage, group: Group, misfits: str) -> None:
         if column.name in staged.table.key:
             reason = f"CASE WHEN {text} IS NULL THEN 'is null, and it is the key' ELSE {reason} END"
         shown = text if group.kind == "csv" else f"replace({text}, chr(0), '\\x00')"
-        staged.connection.execute(f"""{insert}, {literal(column.name)}, {shown}, {reason}, {raw}
-            FROM {_BATCH_REASON} WHERE {one.misfit} AND NOT {none}""")
+        found.append(_reject(f"{one.misfit} AND NOT {none}", literal(column.name), shown, reason))
+    if found:
+        staged.connection.execute(f"""INSERT INTO {ident(staged.name + "_rejects")}
+            SELECT _part, _row, one.c, one.v, one.r, raw FROM (
+                SELECT _part, _row, {_raw(group)} AS raw, unnest([{", ".join(found)}]) AS one FROM {_BATCH_REASON})
+            WHERE one IS NOT NULL""")
     staged.connection.execute(f"DROP TABLE temp.{_BATCH_REASON}")
+
+
+def _reject(condition: str, column: str, value: str, reason: str) -> str:
+    return f"CASE WHEN {condition} THEN {{'c': {column}, 'v': {value}, 'r': {reason}}} END"
 
 
 def _raw_rows(staged: Stage, group: Group, misfits: str) -> None:
