@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import postgres, postgres_server
+from seaweed_server import seaweed
 
-__all__ = ["postgres", "postgres_server"]
+__all__ = ["postgres", "postgres_server", "seaweed"]
 
 # `quick` is for every change; `make test HYPOTHESIS_PROFILE=full` looks for what is rare, in the tests that set their
 # own number of examples too. On CI the examples are the same each time, so that a red build is about the change.

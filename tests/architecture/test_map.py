@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
-from architecture.house import Source, package
+from architecture.house import ROOT, Source, package
 from architecture.house_map import BEGIN, END, PAGE, modules, page
 
 pytestmark = pytest.mark.xdist_group("architecture")  # one process parses the tree, once
@@ -13,6 +15,14 @@ pytestmark = pytest.mark.xdist_group("architecture")  # one process parses the t
 def test_the_list_of_modules_is_what_the_tree_says():
     text = PAGE.read_text(encoding="utf-8")
     assert text == page(text, package()), "run `make docs` and commit"
+
+
+def test_the_layers_are_those_that_are_checked():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert "```\n" + "\n".join(layers) + "\n```" in PAGE.read_text(encoding="utf-8")
 
 
 def test_a_module_is_named_with_its_first_sentence_in_reading_order():

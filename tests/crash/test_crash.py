@@ -15,7 +15,7 @@ from crash.proof import prove
 SEED = 20261120
 
 # The explorers of one worker serve all these tests.
-pytestmark = pytest.mark.xdist_group("crash")
+pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(1200)]
 warehouses = pytest.mark.parametrize("warehouse", ["duckdb", pytest.param("postgres", marks=pytest.mark.slow)])
 
 

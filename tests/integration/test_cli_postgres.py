@@ -32,9 +32,9 @@ def test_the_commands_work_on_postgres(shop):
     assert checked["clock"]["ok"]
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
+def test_a_query_only_reads(shop):
+    call(shop, "sync", "shop")
+    for sql in (
         "drop table shop.orders",
         "select 1; select 2",
         "commit; drop table shop.orders",
@@ -42,10 +42,7 @@ def test_the_commands_work_on_postgres(shop):
         "create table public.mine (a int)",
         "copy shop.orders to '/dev/null'",
         "",
-    ],
-)
-def test_a_query_only_reads(shop, sql):
-    call(shop, "sync", "shop")
-    found = call(shop, "query", sql, code=2)
-    assert "A query is one SELECT and nothing else." in found.stderr
+    ):
+        found = call(shop, "query", sql, code=2)
+        assert "A query is one SELECT and nothing else." in found.stderr, sql
     assert ask(shop, "query", "select count(*) from shop.orders;")["rows"] == [[3]]

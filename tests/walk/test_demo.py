@@ -19,8 +19,8 @@ STREAMS = {
 COST = "case when is_internal then redtrack_cost else everflow_payout end as cost"
 
 
-def signalroom(*args, code=0):
-    """Run a command; return its standard output."""
+def signalroom(*args, code=0, **more):
+    """Run a command with ``more`` in its environment; return its standard output."""
     # A vendor's key in the environment of whoever runs the demo must not leave it.
     environ = {
         **os.environ,
@@ -28,6 +28,7 @@ def signalroom(*args, code=0):
         "EVERFLOW_BASE_URL": "http://127.0.0.1:9",
         "NO_COLOR": "1",
     }
+    environ |= more
     done = subprocess.run([SIGNALROOM, *map(str, args)], env=environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr

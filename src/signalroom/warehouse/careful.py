@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,46 +17,50 @@ _RECORDS_AT_ONCE = 20_000
 _READ_BYTES = 1 << 20
 
 
-def careful_tables(staged: StagedPart) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield (records, problems) of one part, a bounded number at a time.
+def careful_tables(parts: Sequence[StagedPart]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield (records, problems) of parts with the same fields, a bounded number at a time.
 
     ``records`` has ``_part``, ``_row`` and a text column ``fN`` for each field of the header (``doc`` for JSON Lines);
     ``problems`` has ``_part``, ``_row``, ``problem`` (a sentence) and ``raw`` (the record's text).
     """
+    first = parts[0].part
+    names = ["doc"] if first.format == "jsonl" else [f"f{number}" for number in range(len(first.header))]
+    records = ((staged.number, record) for staged in parts for record in _read(staged))
+    while taken := list(islice(records, _RECORDS_AT_ONCE)):
+        yield _records(names, taken), _problems(taken)
+
+
+def _read(staged: StagedPart) -> Iterator[Record]:
     part = staged.part
     if part.format == "jsonl":
-        records = careful_lines(_chunks(staged), encoding=part.encoding)
-    else:
-        records = careful(_chunks(staged), encoding=part.encoding, delimiter=part.delimiter)
-    while taken := list(islice(records, _RECORDS_AT_ONCE)):
-        yield _records(staged, taken), _problems(staged, taken)
+        return careful_lines(_chunks(staged), encoding=part.encoding)
+    return careful(_chunks(staged), encoding=part.encoding, delimiter=part.delimiter)
 
 
-def _records(staged: StagedPart, taken: list[Record]) -> pa.Table:
+def _records(names: Sequence[str], taken: Sequence[tuple[int, Record]]) -> pa.Table:
     import pyarrow as pa
 
-    good = [record for record in taken if record.fields is not None and not record.problem]
+    good = [(number, record) for number, record in taken if not record.problem]
     columns: dict[str, pa.Array[Any]] = {
-        "_part": pa.array([staged.number] * len(good), pa.int32()),
-        "_row": pa.array([record.row for record in good], pa.int64()),
+        "_part": pa.array([number for number, _ in good], pa.int32()),
+        "_row": pa.array([record.row for _, record in good], pa.int64()),
     }
-    names = ["doc"] if staged.part.format == "jsonl" else [f"f{number}" for number in range(len(staged.part.header))]
-    fields = list(zip(*(record.fields or () for record in good), strict=True)) if good else [() for _ in names]
+    fields = list(zip(*(record.fields or () for _, record in good), strict=True)) if good else [() for _ in names]
     for name, values in zip(names, fields, strict=True):
         columns[name] = pa.array(list(values), pa.string())
     return pa.table(columns)
 
 
-def _problems(staged: StagedPart, taken: list[Record]) -> pa.Table:
+def _problems(taken: Sequence[tuple[int, Record]]) -> pa.Table:
     import pyarrow as pa
 
-    bad = [record for record in taken if record.problem]
+    bad = [(number, record) for number, record in taken if record.problem]
     return pa.table(
         {
-            "_part": pa.array([staged.number] * len(bad), pa.int32()),
-            "_row": pa.array([record.row for record in bad], pa.int64()),
-            "problem": pa.array([record.problem for record in bad], pa.string()),
-            "raw": pa.array([_storable(record.raw) for record in bad], pa.string()),
+            "_part": pa.array([number for number, _ in bad], pa.int32()),
+            "_row": pa.array([record.row for _, record in bad], pa.int64()),
+            "problem": pa.array([record.problem for _, record in bad], pa.string()),
+            "raw": pa.array([_storable(record.raw) for _, record in bad], pa.string()),
         }
     )
 

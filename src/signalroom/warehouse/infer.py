@@ -78,11 +78,10 @@ def _each(
                 raise unreadable(group, problem) from problem
     answers: list[tuple[object, ...]] = []
     sql = f"SELECT {asked} FROM ({_texts(replace(group, careful=True), columns, nulls)})"
-    for part in group.parts:
-        for records, _ in careful_tables(part):
-            connection.register("signalroom_careful", records)
-            answers += connection.execute(sql).fetchall()
-            connection.unregister("signalroom_careful")
+    for records, _ in careful_tables(group.parts):
+        connection.register("signalroom_careful", records)
+        answers += connection.execute(sql).fetchall()
+        connection.unregister("signalroom_careful")
     return answers
 
 

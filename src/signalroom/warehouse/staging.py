@@ -101,8 +101,7 @@ def _read(staged: Stage, group: Group) -> None:
 
     _refuse_controls(staged, group)
     if group.careful:
-        for part in group.parts:
-            _read_carefully(staged, group, part)
+        _read_carefully(staged, group)
         return
     try:
         staged.connection.execute(_insertion(staged, group))
@@ -171,11 +170,11 @@ def _doubled() -> str:
     return "coalesce(len(json_keys(exact)) > len(list_distinct(json_keys(exact))), false)"
 
 
-def _read_carefully(staged: Stage, group: Group, part: StagedPart) -> None:
-    """Read one part record by record; a record that is none becomes a reject."""
+def _read_carefully(staged: Stage, group: Group) -> None:
+    """Read a group's parts record by record; a record that is none becomes a reject."""
     name, rejects = ident(staged.name), ident(staged.name + "_rejects")
-    bad = f"FROM {name} WHERE _bad AND _part = {part.number}"
-    for records, problems in careful_tables(part):
+    bad = f"FROM {name} WHERE _bad AND _part IN ({', '.join(str(part.number) for part in group.parts)})"
+    for records, problems in careful_tables(group.parts):
         if records.num_rows:
             staged.connection.register("signalroom_careful", records)
             staged.connection.execute(_insertion(staged, group))
@@ -197,10 +196,11 @@ def _reread_carefully(staged: Stage, group: Group) -> None:
             f"SELECT _part, count(*) FROM {ident(staged.name)} WHERE _row IS NULL GROUP BY _part"
         ).fetchall()
     )
-    for part in group.parts:
-        if found.get(part.number, 0) != part.part.rows:
-            staged.connection.execute(f"DELETE FROM {ident(staged.name)} WHERE _part = {part.number}")
-            _read_carefully(staged, replace(group, careful=True, parts=(part,)), part)
+    again = tuple(part for part in group.parts if found.get(part.number, 0) != part.part.rows)
+    if again:
+        numbers = ", ".join(str(part.number) for part in again)
+        staged.connection.execute(f"DELETE FROM {ident(staged.name)} WHERE _part IN ({numbers})")
+        _read_carefully(staged, replace(group, careful=True, parts=again))
 
 
 def _rank_parts(staged: Stage) -> None:

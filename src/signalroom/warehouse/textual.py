@@ -38,7 +38,7 @@ def group_parts(connection: duckdb.DuckDBPyConnection, parts: Sequence[StagedPar
     Raises:
         DataError: When a part cannot be read at all.
     """
-    groups: dict[tuple[object, ...], Group] = {}
+    parts_of: dict[tuple[object, ...], tuple[Group, list[StagedPart]]] = {}
     for staged in parts:
         part = staged.part
         if part.rows == 0:
@@ -48,11 +48,11 @@ def group_parts(connection: duckdb.DuckDBPyConnection, parts: Sequence[StagedPar
             group = _parquet(connection, group)
         elif part.irregular and part.format in ("csv", "jsonl"):
             group = replace(group, careful=True)
-        same = (group.kind, group.fields, group.types, part.compression, part.delimiter, part.records, part.encoding)
-        key = (*same, staged.number if group.careful else None)
-        known = groups.get(key)
-        groups[key] = replace(known, parts=(*known.parts, staged)) if known else group
-    return [found for group in groups.values() for found in (_with_keys(connection, group) if group.json else [group])]
+        how = () if group.careful else (part.compression, part.delimiter, part.records, part.encoding)
+        same = (group.kind, group.fields, group.types, group.careful, *how)
+        parts_of.setdefault(same, (group, []))[1].append(staged)
+    grouped = [replace(group, parts=tuple(found)) for group, found in parts_of.values()]
+    return [_with_keys(connection, group) if group.json else group for group in grouped]
 
 
 def unreadable(group: Group, problem: Exception) -> DataError:
@@ -75,22 +75,19 @@ def _parquet(connection: duckdb.DuckDBPyConnection, group: Group) -> Group:
     return replace(group, fields=tuple(str(row[0]) for row in found), types=tuple(str(row[1]) for row in found))
 
 
-def _with_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> list[Group]:
-    """Return the group with the keys of its records, or its parts one by one where only the careful reader can."""
+def _with_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> Group:
+    """Return the group with the keys of its records, to be read carefully where only the careful reader can."""
     import duckdb
 
     try:
         if not group.careful:
-            return [_with_keys_of(connection, group)]
+            return _with_keys_of(connection, group)
     except duckdb.Error as problem:
         if group.kind == "json":
             raise unreadable(group, problem) from problem
-    return [_carefully_with_keys(connection, replace(group, parts=(part,), careful=True)) for part in group.parts]
-
-
-def _carefully_with_keys(connection: duckdb.DuckDBPyConnection, group: Group) -> Group:
+    group = replace(group, careful=True)
     fields: set[str] = set()
-    for records, _ in careful_tables(group.parts[0]):
+    for records, _ in careful_tables(group.parts):
         connection.register("signalroom_careful", records)
         group = _with_keys_of(connection, group)
         connection.unregister("signalroom_careful")
