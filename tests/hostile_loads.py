@@ -51,3 +51,26 @@ class Loaded:
 def page(content: bytes | str, **raw: Any) -> Batch:
     data = content if isinstance(content, bytes) else content.encode()
     return Batch("t", Raw([data], raw.pop("format", "csv"), **raw), source_ref="page")
+
+
+JSON_LINES = [
+    ('{"a": "1", "b": "x"}', ("1", "x"), ""),
+    ('  {"a": "2"}  ', ("2", None), ""),
+    ('{"a": "3", "b": {"c": [1, "d"]}}', ("3", '{"c":[1,"d"]}'), ""),
+    ('{"a": "4", "b": "\\u00e9\\ud83d\\ude00"}', ("4", "é\U0001f600"), ""),
+    ('{"a": "5", "b": null}', ("5", None), ""),
+    ('{"a": 6, "b": true}', ("6", "true"), ""),
+    ('{"a": "7", "b": 12345678901234567890.12}', ("7", "12345678901234567890.12"), ""),
+    ('{"a": "8", "b": "x, 12345678901234567890.12"}', ("8", "x, 12345678901234567890.12"), ""),
+    ('{"a": "9", "b": 123456789012345678901234567890}', ("9", "123456789012345678901234567890"), ""),
+    ("{}", (None, None), ""),
+    ("{broken", None, "is not a JSON object"),
+    ("[1, 2]", None, "is not a JSON object"),
+    ('"text"', None, "is not a JSON object"),
+    ("{'a': 1}", None, "is not a JSON object"),
+    ('{"a": 1} {"a": 2}', None, "is not a JSON object"),
+    ('{"a": "1", "a": "2"}', None, "a key stands twice"),
+    ('{"a": "\\ud800"}', None, "is not a JSON object"),
+    ('{"a": "x\\u0000"}', None, "NUL"),
+    ("null", None, "is not a JSON object"),
+]

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from handmade_loads import Loads
-from hostile_loads import Loaded, page
+from hostile_loads import JSON_LINES, Loaded, page
 from signalroom.errors import ConfigError, DataError
 from signalroom.stream import Batch, Column, Raw, Stream, Table
 from signalroom.warehouse.base import Warehouse
@@ -168,29 +168,6 @@ def test_mistake_8_an_order_has_one_current_state(warehouse: Warehouse, tmp_path
     assert [(row["orders_id"], row["order_status"], str(row["total"])) for row in found] == [
         (1, "NEW", "11.00"), (2, "VOID/REFUNDED", "20.00"), (3, "NEW", "30.00"), (9, "NEW", "90.00")
     ]  # fmt: skip
-
-
-JSON_LINES = [
-    ('{"a": "1", "b": "x"}', ("1", "x"), ""),
-    ('  {"a": "2"}  ', ("2", None), ""),
-    ('{"a": "3", "b": {"c": [1, "d"]}}', ("3", '{"c":[1,"d"]}'), ""),
-    ('{"a": "4", "b": "\\u00e9\\ud83d\\ude00"}', ("4", "é\U0001f600"), ""),
-    ('{"a": "5", "b": null}', ("5", None), ""),
-    ('{"a": 6, "b": true}', ("6", "true"), ""),
-    ('{"a": "7", "b": 12345678901234567890.12}', ("7", "12345678901234567890.12"), ""),
-    ('{"a": "8", "b": "x, 12345678901234567890.12"}', ("8", "x, 12345678901234567890.12"), ""),
-    ('{"a": "9", "b": 123456789012345678901234567890}', ("9", "123456789012345678901234567890"), ""),
-    ("{}", (None, None), ""),
-    ("{broken", None, "is not a JSON object"),
-    ("[1, 2]", None, "is not a JSON object"),
-    ('"text"', None, "is not a JSON object"),
-    ("{'a': 1}", None, "is not a JSON object"),
-    ('{"a": 1} {"a": 2}', None, "is not a JSON object"),
-    ('{"a": "1", "a": "2"}', None, "a key stands twice"),
-    ('{"a": "\\ud800"}', None, "is not a JSON object"),
-    ('{"a": "x\\u0000"}', None, "NUL"),
-    ("null", None, "is not a JSON object"),
-]
 
 
 @pytest.mark.parametrize("careful_reader", [False, True], ids=["regular", "irregular"])
