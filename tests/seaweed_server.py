@@ -2,7 +2,7 @@
 
 Fixtures (loaded by ``tests/conftest.py``):
 
-* ``seaweed``: the session's server; ``seaweed.bucket()`` makes an empty bucket and returns its ``s3://`` address.
+* ``seaweed``: the session's server; ``seaweed.place()`` returns the ``s3://`` address of an empty prefix in its bucket.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ class SeaweedServer:
     Attributes:
         key: The access key that may do everything.
         secret: Its secret.
+        bucket: The one bucket.
         endpoint: Address of the S3 API.
     """
 
     key = "AKIACANARYSEAWEED"
     secret = "seaweed-secret"
+    bucket = "bucket-one"
 
     def __init__(self, binary: Path) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="signalroom-s3-"))
@@ -101,11 +103,9 @@ class SeaweedServer:
         """What the server wrote so far."""
         return (self._home / "log").read_text(encoding="utf-8", errors="replace")
 
-    def bucket(self) -> str:
-        """Make an empty bucket and return its address."""
-        name = f"b-{uuid.uuid4().hex[:12]}"
-        httpx.post(f"http://127.0.0.1:{self._filer}/buckets/{name}/").raise_for_status()
-        return f"s3://{name}"
+    def place(self) -> str:
+        """Return the address of an empty prefix; a bucket each would cost this server seven volumes each."""
+        return f"s3://{self.bucket}/{uuid.uuid4().hex[:12]}"
 
     def store(self, url: str, **settings: str) -> ObjectStore:
         """Return the objects at an address of this server; ``settings`` replace the key and the endpoint."""
@@ -114,14 +114,15 @@ class SeaweedServer:
 
     def _stores(self) -> bool:
         try:
-            self.store(self.bucket()).put("ready", [b"1"], create=True)
+            httpx.post(f"http://127.0.0.1:{self._filer}/buckets/{self.bucket}/").raise_for_status()
+            self.store(self.place()).put("ready", [b"1"], create=True)
         except (httpx.HTTPError, ConfigError, RetryableError):
             return False
         return True
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that were free together, and whose gRPC twins 10000 above are none of ours to guess."""
+    """Return ports that were free together."""
     with contextlib.ExitStack() as stack:
         found: list[int] = []
         for _ in range(count):

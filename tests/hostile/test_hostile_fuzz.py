@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from handmade_loads import Loads
-from hostile_loads import Loaded
+from hostile_loads import JSON_LINES, Loaded
 from signalroom.errors import SignalRoomError
 from signalroom.records import careful
 from signalroom.stream import Batch, Column, Raw, Stream, Table

@@ -42,13 +42,13 @@ def exports(tmp_path, clock):
 
 @pytest.fixture
 def bucket(seaweed, monkeypatch):
-    """An empty bucket, and the environment of a workspace that may use it."""
+    """An empty place in a bucket, and the environment of a workspace that may use it."""
     monkeypatch.setenv("EXPORTS_ENDPOINT", seaweed.endpoint)
     monkeypatch.setenv("EXPORTS_ACCESS_KEY", seaweed.key)
     monkeypatch.setenv("EXPORTS_SECRET_KEY", seaweed.secret)
     monkeypatch.setenv("EVERFLOW_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("REDTRACK_BASE_URL", "http://127.0.0.1:1")
-    return seaweed.bucket()
+    return seaweed.place()
 
 
 def upload(store: ObjectStore, folder: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+# One process runs them: the first run is the others' starting point.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
 
 SIGNALROOM = str(Path(sys.executable).parent / "signalroom")
 STREAMS = {

@@ -95,8 +95,8 @@ def cast(column: Column, text: str) -> Cast:
     if kind == "timestamptz":
         one = _matching(value, text, rf"{_DATE}[ T]{_CLOCK}{_ZONE}", "is not a time with its zone (ISO 8601)")
         return _bounded(one, "TIMESTAMPTZ")
-    # DuckDB forgives a trailing comma, NaN and Infinity; outside strings nothing else holds these
-    bare = f"regexp_replace({text}, {literal(_STRING)}, '', 'g')"
+    # DuckDB forgives a trailing comma, NaN and Infinity; outside strings nothing else is spelt so
+    bare = f"regexp_replace({text}, {literal(_STRING)}, '0', 'g')"
     misfit = f"({text} IS NOT NULL AND (NOT json_valid({text}) OR regexp_matches({bare}, {literal(_FORGIVEN)})))"
     return Cast(f"TRY_CAST({text} AS JSON)", misfit, "is not JSON")
 
