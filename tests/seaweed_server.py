@@ -46,6 +46,7 @@ class SeaweedServer:
         self._home = Path(tempfile.mkdtemp(prefix="signalroom-s3-"))
         self._binary = binary
         self._filer = 0
+        self._ports: tuple[int, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 
@@ -69,12 +70,12 @@ class SeaweedServer:
         identity["credentials"] = [{"accessKey": self.key, "secretKey": self.secret}]
         settings = self._home / "s3.json"
         settings.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-        s3, master, volume, self._filer, *inner = _free_ports(8)
+        self._ports = s3, master, volume, self._filer, *inner = _free_ports(8)
         options = {
             "dir": self._home, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.port": s3, "s3.config": settings,
             "master.port": master, "volume.port": volume, "filer.port": self._filer, "master.port.grpc": inner[0],
             "volume.port.grpc": inner[1], "filer.port.grpc": inner[2], "s3.port.grpc": inner[3],
-            "master.volumeSizeLimitMB": 64, "volume.max": 20, "master.telemetry": "false",
+            "s3.port.iceberg": 0, "s3.port.lance": 0, "master.volumeSizeLimitMB": 64, "volume.max": 20, "master.telemetry": "false",
         }  # fmt: skip
         with (self._home / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -97,6 +98,9 @@ class SeaweedServer:
             self._process.wait()
             self._process = None
         shutil.rmtree(self._home, ignore_errors=True)
+        for port in self._ports:  # it puts sockets beside its own folder, and a kill leaves them
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     @property
     def log(self) -> str:

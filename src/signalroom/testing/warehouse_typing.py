@@ -57,6 +57,7 @@ def every_type_has_one_checksum(bench: Bench) -> None:
     where = ("_load_id", "_loaded_at")
     same(bench.checksum(*where), CHECKSUM, "checksum")
     same(bench.rows("id", "whole", "words")[3], (4, -(2**63), "two\nlines\r\nand\ttabs"), "a row")
+    same(bench.rows("id", "doc")[2], (3, '{"a": [1, 2.50, "x"]}'), "a document")
     twin = Bench(bench.warehouse, bench.folder)
     twin.declare(*EVERY_TYPE)
     rows = [*CELLS[:6], CELLS[7]]

@@ -22,6 +22,7 @@ def connect(url: str, *, timeout_s: int, autocommit: bool = True) -> psycopg.Con
     """Return a connection whose text is UTF-8, whose zone is UTC and which prepares nothing (safe behind a pooler)."""
     try:
         import psycopg
+        import psycopg.types.string
     except ModuleNotFoundError:
         raise ConfigError(
             "The Postgres driver is not installed.", mend="Install it: pip install 'signalroom[postgres]'."
@@ -32,6 +33,8 @@ def connect(url: str, *, timeout_s: int, autocommit: bool = True) -> psycopg.Con
             application_name="signalroom", client_encoding="utf8",
         )  # fmt: skip
         connection.execute("SET timezone = 'UTC'")
+        for kind in ("json", "jsonb"):  # as it is written, not as Python objects
+            connection.adapters.register_loader(kind, psycopg.types.string.TextLoader)
         return connection
 
 
