@@ -46,7 +46,7 @@ class SeaweedServer:
         self._home = Path(tempfile.mkdtemp(prefix="signalroom-s3-"))
         self._binary = binary
         self._filer = 0
-        self._ports: tuple[int, ...] = ()
+        self._ports: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 

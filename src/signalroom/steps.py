@@ -36,8 +36,12 @@ class StreamSync:
 
 def ingest(
     room: Room, stream: Stream, window: Window | None = None, progress: OnProgress = ignore_progress
-) -> Load | None:
-    """Bring what is new upstream into the lake as one load; None when nothing is new."""
+) -> tuple[Load | None, tuple[str, ...]]:
+    """Bring what is new upstream into the lake as one load.
+
+    Returns:
+        The load, None when nothing is new; and a sentence for each file, page or message that could not be read.
+    """
     merged = room.warehouse.merged(stream.source, stream.name)
     pending = room.lake.loads(stream.source, stream.name, room.lake.pending(stream.source, stream.name, merged))
     since = room.warehouse.positions(stream.source, stream.name).overlay(*(load.positions for load in pending))
@@ -51,7 +55,11 @@ def ingest(
 
     with room.lake.begin(stream) as writer:
         writer.append_many(batches, report)
-        return writer.commit()
+        return writer.commit(), tuple(
+            f"{stream.title}: {one.source_ref} cannot be read ({one.reason.rstrip('.')}) and is kept in the lake as "
+            f"{one.archive}; once it is replaced, `signalroom sync {stream.title}` reads it."
+            for one in writer.unreadable
+        )
 
 
 def load(room: Room, stream: Stream, progress: OnProgress = ignore_progress) -> tuple[MergeResult, int]:
@@ -69,8 +77,9 @@ def sync(
 ) -> StreamSync:
     """Ingest and load one stream."""
     began = time.monotonic()
-    ingest(room, stream, window, progress)
+    _, set_aside = ingest(room, stream, window, progress)
     result, size = load(room, stream, progress)
+    result = replace(result, notes=(*set_aside, *result.notes))
     return StreamSync(stream.title, result, size, time.monotonic() - began)
 
 

