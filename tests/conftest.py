@@ -1,10 +1,12 @@
 """Fixtures that every test may use, and what holds in every test: nothing leaves the machine."""
 
 import ipaddress
+import logging
 import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Tests are imported by path (importlib mode): what they share is found here.
@@ -58,3 +60,15 @@ def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Undo what a command's own logging set up: the next test may look at what is logged."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("signalroom", "signalroom.http"))]
+    before = [(one, one.level, list(one.handlers), one.disabled, one.propagate) for one in loggers]
+    yield
+    for one, level, handlers, disabled, propagate in before:
+        one.setLevel(level)
+        one.handlers[:] = [handler for handler in one.handlers if handler in handlers]
+        one.disabled, one.propagate = disabled, propagate
