@@ -167,6 +167,7 @@ class CsvScanner(_Scanner):
         self._last = _LF  # the byte before this chunk
         self._closed = False  # that byte was a closing quote
         self._ends = self._crlf = self._blank = 0
+        self._between = 0  # delimiters outside quotes
         self._head: bytearray | None = bytearray()  # all bytes, until the header ends
         self._header = b""
 
@@ -183,6 +184,8 @@ class CsvScanner(_Scanner):
         mixed = 0 < self._crlf < self._ends
         rough = self._rough or self._lost or mixed or not plain or (self._blank > 0 and len(header) == 1)
         lines = self._ends + (self._total > self._line) - self._blank
+        # DuckDB forgives a record one field more than the header has, when that is empty; the law does not
+        rough |= bool(header) and self._between != lines * (len(header) - 1)
         return Scan(max(lines - 1, 0), header, encoding, irregular=rough, exact=not self._lost)
 
     def _fields(self, encoding: str) -> tuple[str, ...]:
@@ -216,6 +219,7 @@ class CsvScanner(_Scanner):
         # a quote and a line feed differ in two bits: one pass finds both (and 0x02 and '*', dropped below)
         found: Places = np.flatnonzero((data[low:high] & 0xD7) == 2)
         if not len(found) and not returns:
+            self._count_between(data[low:high], found, self._inside)
             return
         if low:
             found += low
@@ -223,6 +227,7 @@ class CsvScanner(_Scanner):
         ends: Places = found[values == _LF]
         quotes: Places = found[values == _QUOTE]
         inside = self._inside
+        self._count_between(data[low:high], quotes - low, inside)
         if len(quotes):
             self._check_quotes(data, quotes, inside)
             outside = ends[((quotes.searchsorted(ends) + inside) & 1) == 0]
@@ -233,6 +238,32 @@ class CsvScanner(_Scanner):
             self._check_returns(data, low, high, ends, quotes, inside)
         if len(outside):
             self._check_lines(data, outside, returns=returns)
+
+    def _count_between(self, block: Bytes, quotes: Places, inside: int) -> None:
+        """Count the delimiters of one block that stand outside quotes."""
+        np = self._np
+        marks = block == ord(self._delimiter)
+        if not len(quotes):
+            self._between += 0 if inside else int(np.count_nonzero(marks))
+            return
+        # each quoted stretch of the block, one that began before it or ends after it included
+        edges = np.zeros(len(quotes) + inside + ((len(quotes) + inside) & 1), np.intp)
+        edges[inside : inside + len(quotes)] = quotes
+        if (len(quotes) + inside) & 1:
+            edges[-1] = len(block)
+        starts = edges[0::2]
+        lengths = edges[1::2] - starts
+        quoted = int(lengths.sum())
+        if quoted > len(block) // 4:
+            places: Places = np.flatnonzero(marks | (block == _QUOTE))
+            turns = block[places] == _QUOTE
+            parity = np.cumsum(turns, dtype=np.int32) & 1
+            self._between += int(np.count_nonzero((parity == inside) & ~turns))
+            return
+        # little is quoted: count all, and take off what is found in the quoted stretches
+        within = np.repeat((starts - lengths.cumsum() + lengths).astype(np.int32), lengths)
+        within += np.arange(quoted, dtype=np.int32)
+        self._between += int(np.count_nonzero(marks) - np.count_nonzero(marks[within]))
 
     def _check_quotes(self, data: Bytes, quotes: Places, inside: int) -> None:
         """Find a quote where none may stand; a doubled quote closes and opens again."""
