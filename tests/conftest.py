@@ -62,13 +62,17 @@ def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_stay_here)
 
 
+_LOGGERS = [logging.getLogger(name) for name in (None, "signalroom", "signalroom.http")]
+_QUIET = [(one, one.level, one.disabled, one.propagate) for one in _LOGGERS]
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was():
-    """Undo what a command's own logging set up: the next test may look at what is logged."""
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("signalroom", "signalroom.http"))]
-    before = [(one, one.level, list(one.handlers), one.disabled, one.propagate) for one in loggers]
-    yield
-    for one, level, handlers, disabled, propagate in before:
+    """Undo what a command's own logging set up, in a test or a fixture of a module: tests look at what is logged."""
+    handlers = [(one, list(one.handlers)) for one in _LOGGERS]
+    for one, level, disabled, propagate in _QUIET:
         one.setLevel(level)
-        one.handlers[:] = [handler for handler in one.handlers if handler in handlers]
         one.disabled, one.propagate = disabled, propagate
+    yield
+    for one, before in handlers:
+        one.handlers[:] = [handler for handler in one.handlers if handler in before]

@@ -1,6 +1,7 @@
 """A small workspace for tests of the command line: one folder of CSV, one report, two outboxes, two jobs."""
 
 import json
+import logging
 
 from click.testing import CliRunner
 
@@ -64,7 +65,15 @@ def make_shop(root, more=""):
 
 def call(root, *args, code=0, stdin=None):
     """Run a command in the workspace at ``root``; its exit code must be ``code``."""
-    found = CliRunner().invoke(app, ["--workspace", str(root), *args], input=stdin)
+    # A fixture of a module calls this before any test's own fixtures put logging back.
+    log, package = logging.getLogger(), logging.getLogger("signalroom")
+    before = (list(log.handlers), log.level, package.level)
+    try:
+        found = CliRunner().invoke(app, ["--workspace", str(root), *args], input=stdin)
+    finally:
+        log.handlers[:] = before[0]
+        log.setLevel(before[1])
+        package.setLevel(before[2])
     assert found.exit_code == code, f"{args}\n{found.output}"
     assert "Traceback" not in found.output
     return found

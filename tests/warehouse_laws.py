@@ -2,7 +2,9 @@
 
 ``check_files`` is the law of files: whatever was uploaded, in whatever order it was merged, the table equals a clean
 load of each object's newest version. ``check_changes`` is the merge of decoded rows: late, doubled, deleted, tied.
-Both return nothing and raise AssertionError; the property tests feed them histories, the teeth feed them bugs.
+``check_slices`` is the law of windows: a day holds what its newest observation saw. Each returns the table's checksum,
+which is equal on every engine, or raises AssertionError; the property tests feed them histories, the teeth feed them
+bugs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pyarrow as pa
 
 from handmade_loads import Loads
 from signalroom.load import Load
+from signalroom.position import Slice
 from signalroom.stream import Batch, Column, Disposition, Raw, Stream, Table
 from signalroom.warehouse.base import MergeResult, Warehouse
 
@@ -64,8 +67,8 @@ class FileHistory:
     order: tuple[str, ...]
 
 
-def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> None:
-    """Assert the law of files for one history."""
+def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> str:
+    """Assert the law of files for one history; return the table's checksum."""
     lake = Loads(folder)
     stream = _files_stream(fresh_source(), history)
     loads = [lake.add(stream, *(_file(upload) for upload in uploads)) for uploads in history.loads]
@@ -88,6 +91,7 @@ def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> Non
     warehouse.merge(clean, [lake.add(clean, *(_file(upload) for upload in newest))], lake)
     where = ("_load_id", "_loaded_at")
     assert warehouse.checksum(f"{clean.source}.t", exclude=where) == warehouse.checksum(title, exclude=where)
+    return warehouse.checksum(title, exclude=("_load_id",))
 
 
 def _files_stream(source: str, history: FileHistory) -> Stream:
@@ -235,7 +239,7 @@ def check_changes(warehouse: Warehouse, folder: Path, history: ChangeHistory) ->
     ordered = [loads[index] for index in sorted(done)]
     warehouse.merge(stream, ordered, lake, replay=True)
     assert warehouse.checksum(f"{stream.source}.t") == live, "a replay gives another table"
-    return live
+    return warehouse.checksum(f"{stream.source}.t", exclude=("_load_id",))
 
 
 def _arrow(changes: Sequence[Change]) -> pa.Table:
@@ -266,3 +270,81 @@ def _assert_winners(warehouse: Warehouse, stream: Stream, winners: dict[int, tup
     rows = warehouse.query(f"SELECT k, o, p, v FROM {stream.source}.t").to_pylist()
     assert len(rows) == len(expected)
     assert {row["k"]: (row["o"], row["p"], row["v"]) for row in rows} == expected
+
+
+# --------------------------------------------------------------------------------------------- the law of windows
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an upstream answered at ``hour`` for some days, of all advertisers or of one."""
+
+    hour: int
+    first_day: int
+    days: int
+    adv: int | None
+    rows: tuple[tuple[int, int, str], ...]  # day, advertiser, cost
+
+    def covers(self, day: int, adv: int) -> bool:
+        return self.first_day <= day < self.first_day + self.days and self.adv in (None, adv)
+
+
+@dataclass(frozen=True)
+class SliceHistory:
+    """Loads of one observation each, and the order in which they are merged."""
+
+    loads: tuple[Observed, ...]
+    merges: tuple[tuple[int, ...], ...]
+
+
+def check_slices(warehouse: Warehouse, folder: Path, history: SliceHistory) -> str:
+    """Assert that every day holds what its newest observation saw; return the table's checksum."""
+    lake = Loads(folder)
+    columns = (Column("day", "date"), Column("adv", "bigint"), Column("cost", "decimal(18,2)"))
+    table = Table("t", columns, key=("day", "adv"), disposition="replace_slice", slice_column="day")
+    stream = Stream(fresh_source(), "windows", (table,))
+    loads = [lake.add(stream, _observation(one)) for one in history.loads]
+    done: set[int] = set()
+    for chosen in history.merges:
+        batch = [loads[index] for index in chosen]
+        _assert_conserved(warehouse.merge(stream, batch, lake), batch)
+        done |= set(chosen)
+        _assert_slices(warehouse, stream, {index: history.loads[index] for index in done})
+    live = warehouse.checksum(f"{stream.source}.t")
+    warehouse.merge(stream, loads, lake, replay=True)
+    assert warehouse.checksum(f"{stream.source}.t") == live, "a replay gives another table"
+    return warehouse.checksum(f"{stream.source}.t", exclude=("_load_id",))
+
+
+def _observation(one: Observed) -> Batch:
+    lines = ["day,adv,cost", *(f"{_day(day)},{adv},{cost}" for day, adv, cost in one.rows)]
+    piece = Slice(
+        observed_at=FIRST_DAY + timedelta(hours=one.hour),
+        first_day=_day(one.first_day),
+        last_day=_day(one.first_day + one.days - 1),
+        filters=() if one.adv is None else (("adv", one.adv),),
+    )
+    return Batch("t", Raw(["\n".join(lines).encode()], "csv"), replaces=(piece,), source_ref="request")
+
+
+def _day(number: int) -> date:
+    return (FIRST_DAY + timedelta(days=number)).date()
+
+
+def _assert_slices(warehouse: Warehouse, stream: Stream, seen: dict[int, Observed]) -> None:
+    cells = {(day, adv) for one in seen.values() for day, adv, _ in one.rows}
+    expected: set[tuple[str, int, str]] = set()
+    for day, adv in cells:
+        authorities = [((one.hour, index), one) for index, one in seen.items() if one.covers(day, adv)]
+        if authorities:
+            newest = max(authorities, key=lambda found: found[0])[1]
+            costs = [cost for row_day, row_adv, cost in newest.rows if (row_day, row_adv) == (day, adv)]
+            expected |= {(str(_day(day)), adv, f"{float(costs[-1]):.2f}")} if costs else set()
+    found = warehouse.query(f"SELECT day, adv, cost FROM {stream.source}.t").to_pylist()
+    assert len(found) == len(expected)
+    assert {(str(row["day"]), row["adv"], str(row["cost"])) for row in found} == expected
+    outside = sum(not one.covers(day, adv) for one in seen.values() for day, adv, _ in one.rows)
+    kept = warehouse.query(
+        "SELECT count(*) AS n FROM signalroom.rejects WHERE source = :source", {"source": stream.source}
+    )
+    assert kept.to_pylist()[0]["n"] == outside

@@ -54,12 +54,18 @@ def histories(draw: st.DrawFn) -> FileHistory:
 
 
 @pytest.mark.slow
-@examples(quick=40, many=5_000)
+@examples(quick=25, many=5_000)
 @given(history=histories())
-def test_table_equals_a_clean_load_of_the_newest_versions_on_duckdb(
-    shared_duckdb, tmp_path_factory, history: FileHistory
-) -> None:
+def test_table_equals_a_clean_load_of_the_newest_versions(shared_duckdb, tmp_path_factory, history) -> None:
     check_files(shared_duckdb, folder(tmp_path_factory), history)
+
+
+@pytest.mark.slow
+@examples(quick=6, many=2_000)
+@given(history=histories())
+def test_engines_agree_on_the_law_of_files(shared_duckdb, shared_postgres, tmp_path_factory, history) -> None:
+    on_duckdb = check_files(shared_duckdb, folder(tmp_path_factory), history)
+    assert check_files(shared_postgres, folder(tmp_path_factory), history) == on_duckdb
 
 
 def folder(factory: pytest.TempPathFactory) -> Path:

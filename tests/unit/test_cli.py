@@ -1,7 +1,6 @@
 """The command line as a whole: its help, its errors, its exit codes, and what it never prints."""
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -53,16 +52,10 @@ class Failing:
 
 
 @pytest.fixture(autouse=True)
-def logs_as_they_were(monkeypatch):
-    """Logging and the list of secrets belong to the process: each test leaves them as it found them."""
-    log, package = logging.getLogger(), logging.getLogger("signalroom")
-    before = (list(log.handlers), log.level, package.level)
+def secrets_as_they_were(monkeypatch):
+    """The list of secrets belongs to the process: each test leaves it as it found it."""
     monkeypatch.setattr(telemetry, "_forms", {})
     monkeypatch.setattr(telemetry, "_pattern", None)
-    yield
-    log.handlers[:] = before[0]
-    log.setLevel(before[1])
-    package.setLevel(before[2])
 
 
 def failing(tmp_path, how, extra=""):

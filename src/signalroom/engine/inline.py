@@ -169,7 +169,7 @@ def _each(streams: Sequence[Stream], work: Callable[[Stream], StreamSync | None]
         raise failed[0]
     if failed:
         worst = min(failed, key=lambda problem: isinstance(problem, RetryableError))
-        raise type(worst)(" ".join(str(problem) for problem in failed)) from failed[0]
+        raise type(worst)(" ".join(dict.fromkeys(str(problem) for problem in failed))) from failed[0]
     return Outcome(_NO_RUN, streams=tuple(done))
 
 

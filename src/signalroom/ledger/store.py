@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +28,8 @@ _LASTING = (
     "authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied",
     "could not translate host name", "no password supplied", "certificate",
 )  # fmt: skip
+# What would be taken for a file's path, and is a database's address: its password would become a file's name.
+_MISSPELT = re.compile(r"^postgres|@|\b(host|password|dbname)\s*=", re.IGNORECASE)
 
 
 class Store:
@@ -83,7 +86,8 @@ class Store:
         except (exc.DBAPIError, exc.TimeoutError) as error:
             # The driver's first line only: the rest may hold statements and their values.
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0].rstrip(".")
-            lasting = any(sentence in cause for sentence in _LASTING)
+            unusable = isinstance(error, exc.ProgrammingError) and error.statement is None  # never connected
+            lasting = unusable or any(sentence in cause for sentence in _LASTING)
             if lasting:
                 raise ConfigError(
                     f"The ledger ({self.title}) refuses: {cause}.", mend="Mend [ledger] or the rights of its role."
@@ -107,13 +111,21 @@ def clean(text: str) -> str:
 
 def _address(url: str, root: Path) -> sa.URL:
     """Return the database's address: a SQLite file (a path is enough) or a Postgres server."""
+    # The address is not shown where it cannot be read: it may hold a password.
+    unread = ConfigError(
+        "ledger.url: the address cannot be read.",
+        mend="Use a path, or postgresql://user:password@host/database with what is special in the password %-encoded.",
+    )
     if "://" not in url:
+        if _MISSPELT.search(url):
+            raise unread
         return sa.URL.create("sqlite", database=_file(url, root))
     try:
         address = sa.make_url(url)
     except exc.ArgumentError:
-        # The address is not shown: it may hold a password.
-        raise ConfigError("ledger.url: the address cannot be read.", mend="Use a path or postgresql://…") from None
+        raise unread from None
+    if "@" in (address.database or ""):  # a password with a slash in it cut the address short
+        raise unread
     if address.get_backend_name() in {"postgres", "postgresql"}:
         return address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() == "sqlite":

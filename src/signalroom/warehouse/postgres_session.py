@@ -22,10 +22,19 @@ def connect(url: str, *, timeout_s: int, autocommit: bool = True) -> psycopg.Con
     """Return a connection whose text is UTF-8, whose zone is UTC and which prepares nothing (safe behind a pooler)."""
     try:
         import psycopg
+        import psycopg.conninfo
         import psycopg.types.string
     except ModuleNotFoundError:
         raise ConfigError(
             "The Postgres driver is not installed.", mend="Install it: pip install 'signalroom[postgres]'."
+        ) from None
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # What the driver says of it would quote it, password and all.
+        raise ConfigError(
+            "The address of the Postgres database cannot be read.",
+            mend="Write postgresql://user:password@host/database with what is special in the password %-encoded.",
         ) from None
     with explained("connect"):
         connection = psycopg.connect(
