@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 	--annotation-style line --python-version 3.11 --group build pyproject.toml
+EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
@@ -63,9 +64,9 @@ docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code
 lock: | $(BIN)/python ## Compile the locks again (hashes, no addresses); UPGRADE=--upgrade takes the newest
 	@test -x $(BIN)/uv || $(PIP) install 'uv>=0.8'
 	@$(LOCK) $(UPGRADE) -o requirements/run.txt
-	@$(LOCK) $(UPGRADE) --extra postgres --group test -c requirements/run.txt -o requirements/test.txt
-	@$(LOCK) $(UPGRADE) --extra postgres --group test --group lint -c requirements/test.txt -o requirements/lint.txt
-	@$(LOCK) $(UPGRADE) --extra postgres --group test --group bench -c requirements/test.txt -o requirements/bench.txt
+	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test -c requirements/run.txt -o requirements/test.txt
+	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test --group lint -c requirements/test.txt -o requirements/lint.txt
+	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test --group bench -c requirements/test.txt -o requirements/bench.txt
 
 clean: ## Remove what was built and the demo's workspace
 	@rm -rf $(VENV) demo build dist bench/out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
