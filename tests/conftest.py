@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import postgres, postgres_server
 from seaweed_server import seaweed
+from signalroom import telemetry
 
 __all__ = ["postgres", "postgres_server", "seaweed"]
 
@@ -64,6 +65,13 @@ sys.addaudithook(_stay_here)
 
 _LOGGERS = [logging.getLogger(name) for name in (None, "signalroom", "signalroom.http")]
 _QUIET = [(one, one.level, one.disabled, one.propagate) for one in _LOGGERS]
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_yet(monkeypatch):
+    """Each test knows its own secrets only: another's would be masked where this one means the word."""
+    monkeypatch.setattr(telemetry, "_forms", {})
+    monkeypatch.setattr(telemetry, "_pattern", None)
 
 
 @pytest.fixture(autouse=True)

@@ -8,15 +8,16 @@ arrived. The engine then applies the survivors to its table in one transaction, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from signalroom.errors import ConfigError, DataError
 from signalroom.load import Load, Part
-from signalroom.stream import Table
+from signalroom.stream import Column, Table
 from signalroom.warehouse.base import LakeReader, MergeResult
 from signalroom.warehouse.infer import infer
+from signalroom.warehouse.parts import Group
 from signalroom.warehouse.plan import (
     TablePlan,
     TableState,
@@ -40,6 +41,7 @@ __all__ = [
     "Prepared",
     "TablePlan",
     "TableState",
+    "Verbatim",
     "assert_complete",
     "assert_conserved",
     "beats",
@@ -49,6 +51,9 @@ __all__ = [
     "prepare",
     "stay_parts",
 ]
+
+
+Verbatim = Callable[[TablePlan, Sequence[Column], Sequence[Group]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,11 @@ class Prepared:
     brought_back: bool
 
     @property
+    def verbatim(self) -> bool:
+        """Whether every value fits and the stage holds only what ranks rows: the engine takes the files' bytes."""
+        return len(self.stage.held) < len(self.stage.columns)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns the table stores, lineage included."""
         stored = (*self.schema.columns, *lineage_of(self.plan.table))
@@ -94,7 +104,7 @@ class Prepared:
 
 def prepare(
     connection: duckdb.DuckDBPyConnection, plan: TablePlan, state: TableState, displaced: pa.Table | None,
-    stay: Sequence[tuple[Load, Part]], lake: LakeReader,
+    stay: Sequence[tuple[Load, Part]], lake: LakeReader, *, verbatim: Verbatim | None = None,
 ) -> Prepared:  # fmt: skip
     """Stage and rank the rows of one table.
 
@@ -105,6 +115,8 @@ def prepare(
         displaced: Keys whose row is withdrawn, or None; their next best rows are sought in ``stay``.
         stay: Parts of older loads whose rows may come back for those keys.
         lake: Where parts are read.
+        verbatim: Tells whether the engine reads the files' bytes as they are; then the stage holds what ranks rows, and
+            no more, where every value fits.
     """
     name = f"stage_{plan.title}"
     groups = group_parts(connection, plan.parts)
@@ -115,7 +127,8 @@ def prepare(
         schema = Schema(with_types(schema.columns, types), with_types(schema.columns, types), notes=(
             f"{plan.title}: {len(types)} columns typed from the first load; `sync --pin` writes them to schemas/.",
         ))  # fmt: skip
-    staged = stage(connection, name, plan.table, schema.columns, groups, plan.parts)
+    only = {*plan.table.key, *plan.table.order} if verbatim and verbatim(plan, schema.columns, groups) else ()
+    staged = stage(connection, name, plan.table, schema.columns, groups, plan.parts, only=only)
     brought_back = displaced is not None and displaced.num_rows > 0 and bool(stay)
     if displaced is not None and brought_back:
         _bring_back(connection, staged, displaced, stay, lake)
@@ -173,7 +186,7 @@ def _rank(staged: Stage, plan: TablePlan) -> int:
                 USING (_part) WHERE s.rowid NOT IN (SELECT r FROM {lose})
                 AND {_newest(plan, (*plan.slices.live, *plan.slices.known), "s", load="")}
                 > {_newest(plan, plan.slices.live, "s")}""")
-    if not plan.parts or not staged.columns:
+    if not staged.columns:  # a first load without records: nothing is known of the table
         return staged.count(f"SELECT count(*) FROM {lose} WHERE NOT restored")
     if table.key and table.disposition in ("merge", "replace_slice"):
         best = ", ".join([*(f"{_order_of(staged, c)} DESC NULLS LAST" for c in table.order), "s._part DESC"])
