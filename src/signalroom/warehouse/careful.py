@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from signalroom.errors import DataError
 from signalroom.records import Record, careful, careful_lines
 from signalroom.warehouse.parts import StagedPart
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _RECORDS_AT_ONCE = 20_000
-_READ_BYTES = 1 << 20
 
 
 def careful_tables(parts: Sequence[StagedPart]) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -33,8 +31,8 @@ def careful_tables(parts: Sequence[StagedPart]) -> Iterator[tuple[pa.Table, pa.T
 def _read(staged: StagedPart) -> Iterator[Record]:
     part = staged.part
     if part.format == "jsonl":
-        return careful_lines(_chunks(staged), encoding=part.encoding)
-    return careful(_chunks(staged), encoding=part.encoding, delimiter=part.delimiter)
+        return careful_lines(staged.chunks(), encoding=part.encoding)
+    return careful(staged.chunks(), encoding=part.encoding, delimiter=part.delimiter)
 
 
 def _records(names: Sequence[str], taken: Sequence[tuple[int, Record]]) -> pa.Table:
@@ -68,33 +66,3 @@ def _problems(taken: Sequence[tuple[int, Record]]) -> pa.Table:
 def _storable(raw: str) -> str:
     """Return text that every warehouse can store: bytes that were not text and NUL are written as escapes."""
     return raw.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-def _chunks(staged: StagedPart) -> Iterator[bytes]:
-    """Yield the part's bytes, decompressed."""
-    import zlib
-
-    import zstandard
-
-    try:
-        with _opened(staged) as stream:
-            while chunk := stream.read(_READ_BYTES):
-                yield chunk
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as problem:
-        raise DataError(
-            f"{staged.path.name} of load {staged.load.load_id} cannot be decompressed: {problem}.",
-            mend="Run `signalroom replay` after restoring the lake's file from a copy.",
-        ) from problem
-
-
-def _opened(staged: StagedPart) -> Any:
-    import gzip
-
-    import zstandard
-
-    if staged.part.compression == "gzip":
-        return gzip.open(staged.path, "rb")
-    if staged.part.compression == "zstd":
-        frames = zstandard.ZstdDecompressor()
-        return frames.stream_reader(staged.path.open("rb"), read_across_frames=True)
-    return staged.path.open("rb")

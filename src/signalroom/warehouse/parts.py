@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from signalroom.errors import DataError
 from signalroom.load import Load, Part
 
+_READ_BYTES = 1 << 20
 BEGINNING = datetime.fromtimestamp(0, UTC)
 """File time of an object that has none."""
 
@@ -34,6 +38,34 @@ class StagedPart:
     def source_ref(self) -> str:
         """Where its rows came from, without the row; an object is known by its key."""
         return self.part.object_key or self.part.source_ref or self.part.name
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the part's bytes, decompressed; raises DataError where they cannot be."""
+        import zlib
+
+        import zstandard
+
+        try:
+            with self._opened() as stream:
+                while chunk := stream.read(_READ_BYTES):
+                    yield chunk
+        except (EOFError, OSError, zlib.error, zstandard.ZstdError) as problem:
+            raise DataError(
+                f"{self.path.name} of load {self.load.load_id} cannot be decompressed: {problem}.",
+                mend="Run `signalroom replay` after restoring the lake's file from a copy.",
+            ) from problem
+
+    def _opened(self) -> Any:
+        import gzip
+
+        import zstandard
+
+        if self.part.compression == "gzip":
+            return gzip.open(self.path, "rb")
+        if self.part.compression == "zstd":
+            frames = zstandard.ZstdDecompressor()
+            return frames.stream_reader(self.path.open("rb"), read_across_frames=True)
+        return self.path.open("rb")
 
     @property
     def file_time(self) -> datetime | None:

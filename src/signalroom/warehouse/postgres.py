@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError, SignalRoomError
@@ -30,7 +31,8 @@ from signalroom.warehouse.checksum import checksum_sql
 from signalroom.warehouse.merge import Prepared, assert_conserved, prepare
 from signalroom.warehouse.plan import TableState, assert_complete, plan_table, stay_parts
 from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_name, publishes, withdrawn_keys
-from signalroom.warehouse.postgres_copy import send_rejects, ship
+from signalroom.warehouse.postgres_bytes import RefusedError, ship_bytes, verbatim
+from signalroom.warehouse.postgres_copy import make_incoming, send_rejects, ship
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.workspace.settings import Secret, setting
 
@@ -110,9 +112,15 @@ class PostgresWarehouse:
                 progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
                 results, notes = [], []
                 for table in stream.tables:
-                    one = self._prepare(duck, stream, table, pending, lake, "" if replay else newest, replay=replay)
+                    ask = partial(self._prepare, duck, stream, table, pending, lake, "" if replay else newest)
+                    one = ask(replay=replay)
                     progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
-                    results.append(self._apply(duck, stream, one, pending, replay=replay))
+                    try:
+                        result = self._apply(duck, stream, one, pending, replay=replay)
+                    except RefusedError:  # before anything was applied: what it read as bytes is typed instead
+                        one = ask(replay=replay, bytewise=False)
+                        result = self._apply(duck, stream, one, pending, replay=replay)
+                    results.append(result)
                     notes += one.schema.notes
                 failpoint("warehouse.commit.before")
             failpoint("warehouse.commit.after")
@@ -132,7 +140,7 @@ class PostgresWarehouse:
 
     def _prepare(
         self, duck: duckdb.DuckDBPyConnection, stream: Stream, table: Table, loads: Sequence[Load], lake: LakeReader,
-        newest: str, *, replay: bool,
+        newest: str, *, replay: bool, bytewise: bool = True,
     ) -> Prepared:  # fmt: skip
         columns = bookkeeping.columns_in_force(self._execute, stream.source, table.name)
         stored = {} if replay else bookkeeping.positions(self._execute, stream.source, stream.name)
@@ -147,16 +155,20 @@ class PostgresWarehouse:
             typed = ", ".join(f"CAST({ident(key)} AS {kinds[key]}) AS {ident(key)}" for key in table.key)
             displaced = duck.sql(f"SELECT {typed} FROM signalroom_keys").to_arrow_table()
         stay = stay_parts(stream, plan, lake) if displaced is not None else ()
-        return prepare(duck, plan, state, displaced, stay, lake)
+        first = bytewise and not exists(self._execute, plan.title)
+        return prepare(duck, plan, state, displaced, stay, lake, verbatim=verbatim if first else None)
 
     def _apply(
         self, duck: duckdb.DuckDBPyConnection, stream: Stream, one: Prepared, loads: Sequence[Load], *, replay: bool
     ) -> MergeResult:
         there, incoming = exists(self._execute, one.plan.title), incoming_name(one.plan.title)
-        shipped = ship(
-            duck, one, self.url.reveal(), incoming, publish=publishes(one, exists=there),
-            connections=self.connections, timeout_s=self.connect_timeout_s,
-        )  # fmt: skip
+        url, timeout_s, lines = self.url.reveal(), self.connect_timeout_s, self.connections
+        publish = publishes(one, exists=there)
+        make_incoming(one, url, incoming, publish=publish, timeout_s=timeout_s)
+        if one.verbatim:
+            shipped = ship_bytes(one, url, incoming, connections=lines, timeout_s=timeout_s)
+        else:
+            shipped = ship(duck, one, url, incoming, publish=publish, connections=lines, timeout_s=timeout_s)
         target = Target(self._execute, one, there, incoming, shipped)
         result = apply(target, [load.load_id for load in loads], replay=replay)
         assert_conserved(one.plan.title, result)

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 
 
-def ship(
-    duck: duckdb.DuckDBPyConnection, prepared: Prepared, url: str, incoming: str, *,
-    publish: bool, connections: int, timeout_s: int,
-) -> int:  # fmt: skip
-    """Fill a new incoming table with the survivors and return how many there are.
+def make_incoming(prepared: Prepared, url: str, incoming: str, *, publish: bool, timeout_s: int) -> None:
+    """Make the table that takes the survivors, empty.
 
     Committed before the load's transaction uses it, so several connections can write it; nobody else knows its name.
     One that is to become the table itself is logged and holds the stored columns only.
@@ -36,6 +33,14 @@ def ship(
         shape = ", ".join(column_sql(column) for column in columns)
         session.execute(admin, f"DROP TABLE IF EXISTS {incoming}", [])
         session.execute(admin, f"CREATE {'' if publish else 'UNLOGGED '}TABLE {incoming} ({shape})", [])
+
+
+def ship(
+    duck: duckdb.DuckDBPyConnection, prepared: Prepared, url: str, incoming: str, *,
+    publish: bool, connections: int, timeout_s: int,
+) -> int:  # fmt: skip
+    """Fill the incoming table with the survivors and return how many there are."""
+    columns = stored(prepared) if publish else (*stored(prepared), *CONTROL)
     failpoint("warehouse.copy.begin")
     names = listed([column.name for column in columns])
     with tempfile.TemporaryDirectory(prefix="signalroom-copy-") as folder:

@@ -6,7 +6,7 @@ Used by every warehouse, so that a value means the same on all of them. The stag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Stage:
         table: The table it feeds.
         columns: The table's columns, in order.
         parts: The parts it was read from.
+        held: The columns whose values it holds: all, unless it was only to find the winners and that every value fits.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -44,6 +45,7 @@ class Stage:
     table: Table
     columns: tuple[Column, ...]
     parts: tuple[StagedPart, ...]
+    held: tuple[Column, ...]
 
     def count(self, sql: str) -> int:
         """Return the single number that ``sql`` selects."""
@@ -67,15 +69,27 @@ def stage(
     columns: tuple[Column, ...],
     groups: Sequence[Group],
     parts: Sequence[StagedPart],
+    *,
+    only: Collection[str] = (),
 ) -> Stage:
     """Read ``groups`` into a typed stage called ``name``; every record ends in the stage or in its rejects.
+
+    Args:
+        connection: A DuckDB connection.
+        name: Name of the stage.
+        table: The table it feeds.
+        columns: The table's columns.
+        groups: The parts with records, grouped.
+        parts: All parts.
+        only: Columns to hold, where every value of every column fits; all of them where one does not, or none is named.
 
     Raises:
         DataError: When a part cannot be read, or holds another number of records than the lake counted in it.
     """
-    staged = Stage(connection, name, table, columns, tuple(parts))
+    held = tuple(column for column in columns if not only or column.name in only)
+    staged = Stage(connection, name, table, columns, tuple(parts), held)
     staged.drop()
-    typed = "".join(f"{ident(column.name)} {duckdb_type(column.type)}, " for column in columns)
+    typed = "".join(f"{ident(column.name)} {duckdb_type(column.type)}, " for column in held)
     control = "_part INTEGER, _row BIGINT, _op VARCHAR, _seq BIGINT, _bad BOOLEAN"
     connection.execute(f"CREATE TEMP TABLE {ident(name)} ({typed}{control})")
     connection.execute(f"""CREATE TEMP TABLE {ident(name + "_rejects")}
@@ -84,6 +98,8 @@ def stage(
     for group in groups:
         _read(staged, group)
         failpoint("warehouse.stage.group")
+    if len(held) < len(columns) and not _all_fits(staged):
+        return stage(connection, name, table, columns, groups, parts)
     for group in groups:
         if group.kind in ("csv", "jsonl") and not group.careful:
             _reread_carefully(staged, group)
@@ -128,7 +144,9 @@ def _refuse_controls(staged: Stage, group: Group) -> None:
 def _insertion(staged: Stage, group: Group) -> str:
     casts = _casts(staged, group)
     values = "".join(
-        f"{one.value} AS {ident(column.name)}, " for column, one in zip(staged.columns, casts, strict=True)
+        f"{one.value} AS {ident(column.name)}, "
+        for column, one in zip(staged.columns, casts, strict=True)
+        if column in staged.held
     )
     misfits = " OR ".join([_no_record(group), *(one.misfit for one in casts if one.misfit != "false")])
     controls = f"{control_of('_op', group)} AS _op, {control_of('_seq', group)} AS _seq"
@@ -187,6 +205,16 @@ def _read_carefully(staged: Stage, group: Group) -> None:
             staged.connection.execute(f"""INSERT INTO {rejects}
                 SELECT _part, _row, NULL, NULL, problem, raw FROM signalroom_problems""")
             staged.connection.unregister("signalroom_problems")
+
+
+def _all_fits(staged: Stage) -> bool:
+    """Return whether each part's records were all found, and each of their values fits."""
+    found = dict(
+        staged.connection.execute(
+            f"SELECT _part, count(*) FILTER (WHERE NOT _bad) FROM {ident(staged.name)} GROUP BY _part"
+        ).fetchall()
+    )
+    return all(found.get(part.number, 0) == part.part.rows for part in staged.parts)
 
 
 def _reread_carefully(staged: Stage, group: Group) -> None:
