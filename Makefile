@@ -50,6 +50,9 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/deptry src
 	@$(BIN)/codespell
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/yamllint --strict deploy
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1
@@ -64,6 +67,7 @@ docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code
 lock: | $(BIN)/python ## Compile the locks again (hashes, no addresses); UPGRADE=--upgrade takes the newest
 	@test -x $(BIN)/uv || $(PIP) install 'uv>=0.8'
 	@$(LOCK) $(UPGRADE) -o requirements/run.txt
+	@$(LOCK) $(UPGRADE) --extra otel --extra postgres --extra worker -c requirements/run.txt -o requirements/image.txt
 	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test -c requirements/run.txt -o requirements/test.txt
 	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test --group lint -c requirements/test.txt -o requirements/lint.txt
 	@$(LOCK) $(UPGRADE) $(EXTRAS) --group test --group bench -c requirements/test.txt -o requirements/bench.txt
