@@ -1,10 +1,11 @@
-"""Logs behind one small door, with every secret this process has used taken out on the way."""
+"""Logs and traces behind one small door, with every secret this process has used taken out on the way."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -101,6 +102,53 @@ def _install(formatter: logging.Formatter, level: str) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("signalroom").setLevel(level.upper())
+
+
+def trace(environ: Mapping[str, str]) -> None:
+    """Send spans to the OpenTelemetry collector that ``OTEL_EXPORTER_OTLP_ENDPOINT`` names; without it do nothing.
+
+    The standard variables apply (headers, protocol ``http/protobuf``, resource attributes, ``OTEL_SERVICE_NAME``).
+
+    Raises:
+        ModuleNotFoundError: A collector is named, and the ``[otel]`` extra is not installed.
+    """
+    if not (environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        return
+    from opentelemetry import trace as api
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    name = environ.get("OTEL_SERVICE_NAME", "signalroom")
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # its own thread; flushed at exit
+    api.set_tracer_provider(provider)
+
+
+@contextmanager
+def span(name: str, **attributes: str | float) -> Generator[None]:
+    """Yield within a span of the trace under way; costs nothing to speak of where nobody traces.
+
+    Args:
+        name: What is done, a few words of low cardinality: ``step``, ``ingest``.
+        attributes: What it is done to; secrets are taken out of text.
+    """
+    try:
+        from opentelemetry import trace as api
+    except ModuleNotFoundError:
+        yield
+        return
+    shown = {f"signalroom.{key}": redact(one) if isinstance(one, str) else one for key, one in attributes.items()}
+    # The library would record the exception as it is: its text and its frames may hold a secret.
+    with api.get_tracer("signalroom").start_as_current_span(
+        name, attributes=shown, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield
+        except BaseException as problem:
+            current.set_status(api.Status(api.StatusCode.ERROR, redact(f"{type(problem).__name__}: {problem}")))
+            raise
 
 
 def _password(value: str) -> str:

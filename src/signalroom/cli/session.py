@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from signalroom.errors import ConfigError
 
 if TYPE_CHECKING:
     from signalroom.cli.progress import Shown
@@ -53,6 +56,7 @@ class Session:
         self.start_logging()
         workspace = Workspace.load(self.root)
         conceal_secrets(workspace)
+        start_traces(os.environ)
         with Room(workspace, clock_of(workspace.root)) as room:
             yield room
 
@@ -75,6 +79,19 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def start_traces(environ: Mapping[str, str]) -> None:
+    """Send traces where the environment asks for them; raises ConfigError where what sends them is not installed."""
+    from signalroom import telemetry
+
+    try:
+        telemetry.trace(environ)
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed.",
+            mend="Install signalroom[otel], or unset the variable.",
+        ) from None
 
 
 def conceal_secrets(workspace: Workspace) -> None:
