@@ -3,20 +3,20 @@
 FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-RUN python -m venv /opt/signalroom
+RUN python -m venv /signalroom
 # Dependencies change less often than the code: they are a layer of their own, from the hashed lock alone.
 COPY requirements/image.txt requirements/image.txt
-RUN /opt/signalroom/bin/python -m pip install --require-hashes --no-deps -r requirements/image.txt
+RUN /signalroom/bin/python -m pip install --require-hashes --no-deps -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN /opt/signalroom/bin/python -m pip install --no-deps --no-build-isolation . \
-    && /opt/signalroom/bin/python -m compileall -q /opt/signalroom/lib
+RUN /signalroom/bin/python -m pip install --no-deps --no-build-isolation . \
+    && /signalroom/bin/python -m compileall -q /signalroom/lib
 
 FROM python:3.12-slim-bookworm
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalroom \
     && install -d -o signalroom -g signalroom /workspace
-COPY --from=build /opt/signalroom /opt/signalroom
-ENV PATH=/opt/signalroom/bin:$PATH PYTHONUNBUFFERED=1 SIGNALROOM_WEB_HOST=0.0.0.0
+COPY --from=build /signalroom /signalroom
+ENV PATH=/signalroom/bin:$PATH PYTHONUNBUFFERED=1 SIGNALROOM_WEB_HOST=0.0.0.0
 WORKDIR /workspace
 USER 10001
 EXPOSE 8080

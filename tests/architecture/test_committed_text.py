@@ -106,8 +106,8 @@ def test_locks_agree():
         )
         for lock in LOCKS
     }
-    assert set(pins) == {"run", "test", "lint", "bench"}
-    assert pins["run"] <= pins["test"]
+    assert set(pins) == {"run", "image", "test", "lint", "bench"}
+    assert pins["run"] <= pins["image"] <= pins["test"]
     assert pins["test"] <= pins["lint"]
     assert pins["test"] <= pins["bench"]
 

@@ -22,6 +22,7 @@ BORDERS: dict[str, str] = {
     "src/signalroom/ledger/ledger.py::Ledger.open": "closes what was opened half-way, then it goes on up",
     "src/signalroom/reports/finding.py::_in_module": "a workspace's own code may raise anything; its author mends it",
     "src/signalroom/reports/render.py::Renderer._ask": "a child in an unknown state is closed, then it goes on up",
+    "src/signalroom/telemetry.py::span": "the span says what ended it, then it goes on up",
     "src/signalroom/warehouse/duckdb.py::DuckDBWarehouse._commit": "rolls back whatever happened, then it goes on up",
     "src/signalroom/workspace/plugins.py::_load": "a module that ran half-way is forgotten, then it goes on up",
     "src/signalroom/workspace/plugins.py::find": "a stranger's module may fail in any way; a person must mend it",
