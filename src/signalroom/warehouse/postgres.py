@@ -64,13 +64,24 @@ class PostgresWarehouse:
         """Return the connection of merges and bookkeeping, opened (again) where needed; its tables are made."""
         with self._lock:
             if self._connection is None or self._connection.closed:
-                self._connection = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
-                if not exists(self._execute, "signalroom.builds"):
-                    with session.explained("make its own tables"), self._connection.transaction():
-                        self._connection.execute("SELECT pg_advisory_xact_lock(7347)")
-                        for statement in bookkeeping.DDL:
-                            self._connection.execute(statement)
+                opened = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
+                try:
+                    self._make_tables(opened)
+                except BaseException:
+                    opened.close()  # the next call starts over, instead of working without tables
+                    raise
+                self._connection = opened
             return self._connection
+
+    @staticmethod
+    def _make_tables(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        with session.explained("make its own tables"):
+            if exists(lambda sql, params: session.execute(connection, sql, params), "signalroom.builds"):
+                return
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(7347)")
+                for statement in bookkeeping.DDL:
+                    connection.execute(statement)
 
     def _execute(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         with session.explained("run a statement of the merge"):
