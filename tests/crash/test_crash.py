@@ -1,6 +1,6 @@
 """Kill -9 at every failpoint of syncs and a delivery, and run again: nothing is lost and nothing is doubled.
 
-The quick test kills once under each name. ``make proof`` (and ``SIGNALROOM_PROOF=1``) kills at every hit, several times
+The tests of every change kill once under each name, on Postgres under the names of its own code. ``make proof`` (and ``SIGNALROOM_PROOF=1``) kills at every hit, several times
 in a row and at moments nobody chose, and prints the figures.
 """
 
