@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -64,12 +64,11 @@ class PostgresWarehouse:
         """Return the connection of merges and bookkeeping, opened (again) where needed; its tables are made."""
         with self._lock:
             if self._connection is None or self._connection.closed:
-                opened = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
-                try:
+                with ExitStack() as undo:  # where they cannot be made, the next call starts over
+                    opened = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
+                    undo.callback(opened.close)
                     self._make_tables(opened)
-                except BaseException:
-                    opened.close()  # the next call starts over, instead of working without tables
-                    raise
+                    undo.pop_all()
                 self._connection = opened
             return self._connection
 
