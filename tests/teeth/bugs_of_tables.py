@@ -125,7 +125,7 @@ BUGS = (
     Bug(
         "a line break within quotes ends a record", "records.scan:CsvScanner._block",
         "outside = ends[((quotes.searchsorted(ends) + inside) & 1) == 0]", "outside = ends",
-        files.lineage_is_exact, "by the lake's count", "predecessor: embedded newlines",
+        files.lineage_is_exact, "by the lake's count", "orders with line breaks in their notes",
     ),
     Bug(
         "money is rounded to the cent", "warehouse.casts:cast",

@@ -27,7 +27,7 @@ class Bug:
         wrong: What stands there instead.
         law: The function that must fail.
         seen: Part of what it says then: it fails for this reason and no other.
-        origin: Who had this bug in public, or which of the predecessor's mistakes it is.
+        origin: Who had this bug in public, or which of the mistakes of `tests/test_mistakes.py` it is.
     """
 
     name: str
