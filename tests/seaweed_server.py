@@ -118,7 +118,9 @@ class SeaweedServer:
 
     def _stores(self) -> bool:
         try:
-            httpx.post(f"http://127.0.0.1:{self._filer}/buckets/{self.bucket}/").raise_for_status()
+            made = httpx.post(f"http://127.0.0.1:{self._filer}/buckets/{self.bucket}/")
+            if made.status_code != httpx.codes.CONFLICT:  # an earlier try made it, and could not store yet
+                made.raise_for_status()
             self.store(self.place()).put("ready", [b"1"], create=True)
         except (httpx.HTTPError, ConfigError, RetryableError):
             return False
