@@ -8,11 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 	--annotation-style line --python-version 3.11 --group build pyproject.toml
+# Of `make proof`: where chance begins, how often all is done again, bytes from one cut of the wire to the next.
+SEED ?= 1
+ROUNDS ?= 1
+EVERY ?= 20
 EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick lint bench bench-full docs lock clean
+.PHONY: help demo test quick lint proof bench bench-full docs lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -53,6 +57,10 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/yamllint --strict deploy
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+
+proof: $(VENV)/.test ## Kill and cut everywhere, print the figures (SEED=1 ROUNDS=1 take 15 minutes)
+	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
+	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1

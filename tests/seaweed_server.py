@@ -119,7 +119,7 @@ class SeaweedServer:
     def _stores(self) -> bool:
         try:
             made = httpx.post(f"http://127.0.0.1:{self._filer}/buckets/{self.bucket}/")
-            if made.status_code != httpx.codes.CONFLICT:  # made by an earlier call, whose object was not stored yet
+            if made.status_code != httpx.codes.CONFLICT:  # an earlier try made it, and could not store yet
                 made.raise_for_status()
             self.store(self.place()).put("ready", [b"1"], create=True)
         except (httpx.HTTPError, ConfigError, RetryableError):

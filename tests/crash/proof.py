@@ -1,6 +1,6 @@
 """``make proof``: every failpoint killed, on DuckDB and on Postgres, and the figures printed.
 
-``python tests/crash/proof.py [--seeds N] [duckdb] [postgres]``
+``python tests/crash/proof.py [--seed S] [--rounds N] [duckdb] [postgres]``
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from crash.databases import Databases
 from crash.explorer import Explorer, Hit
 from crash.mutants import SHOWS
 
-_MOMENTS = 100  # kills at moments nobody chose, for each seed
-_SERIES = 100  # runs that are killed two to three times in a row, for each seed
+_MOMENTS = 100  # kills at moments nobody chose, in each round
+_SERIES = 100  # runs that are killed two to three times in a row, in each round
 
 
-def prove(explorer: Explorer, seeds: int = 1, said: Callable[[str], None] = lambda _: None) -> None:
-    """Kill at every hit, then, for each seed, several times in a row and at moments nobody chose."""
+def prove(explorer: Explorer, rounds: int = 1, said: Callable[[str], None] = lambda _: None, *, seed: int = 0) -> None:
+    """Kill at every hit, then, in each round, several times in a row and at moments nobody chose."""
     for hit in explorer.hits:
         explorer.crash(hit, to_the_end=True)
     said(f"every hit once, to the last sync: {explorer.figures}")
-    for seed in range(seeds):
-        chance = random.Random(seed)
+    for number in range(seed, seed + rounds):
+        chance = random.Random(number)
         for hit, more in _series(explorer, chance):
             explorer.crash(hit, *more)
-        said(f"several kills in a row, seed {seed}: {explorer.figures}")
+        said(f"several kills in a row, seed {number}: {explorer.figures}")
         for _ in range(_MOMENTS):
             phase, kills = chance.choice([1, 2, 3]), chance.choice([1, 1, 2])
             explorer.crash_after(phase, *(chance.uniform(0.0, explorer.seconds[phase]) for _ in range(kills)))
-        said(f"at moments nobody chose, seed {seed}: {explorer.figures}")
+        said(f"at moments nobody chose, seed {number}: {explorer.figures}")
 
 
 def _series(explorer: Explorer, chance: random.Random) -> Iterator[tuple[Hit, list[int]]]:
@@ -62,7 +62,8 @@ def main() -> int:
     """Run the proof; the exit code is 1 when anything was lost or doubled."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("warehouses", nargs="*", default=["duckdb", "postgres"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1, help="where chance begins")
+    parser.add_argument("--rounds", type=int, default=1, help="how often chance has its turn, each under the next seed")
     asked = parser.parse_args()
     bad = 0
     for warehouse in asked.warehouses:
@@ -80,7 +81,7 @@ def main() -> int:
                 sys.stdout.write(f"{warehouse}  {time.monotonic() - began:6.0f} s  {text}\n")
                 sys.stdout.flush()
 
-            prove(explorer, asked.seeds, said)
+            prove(explorer, asked.rounds, said, seed=asked.seed)
             for failure in explorer.figures.failures:
                 said(failure)
             bad += len(explorer.figures.failures)

@@ -1,5 +1,9 @@
 """Exports and the lake on a real S3 server: the same tables as from a folder, and errors that a person can mend."""
 
+import csv
+import gzip
+import io
+import itertools
 import os
 from pathlib import Path
 
@@ -51,9 +55,9 @@ def bucket(seaweed, monkeypatch):
     return seaweed.place()
 
 
-def upload(store: ObjectStore, folder: Path) -> None:
-    """Put every file of a folder into a store, and give it the time that the store gave it."""
-    for path in sorted(folder.rglob("*.csv")):
+def upload(store: ObjectStore, folder: Path, *chosen: Path) -> None:
+    """Put files of a folder (all, or those chosen) into a store, and give them the times that the store gave them."""
+    for path in chosen or sorted(folder.rglob("*.csv*")):
         key = path.relative_to(folder).as_posix()
         store.put(key, [path.read_bytes()])
         found = store.head(key)
@@ -104,6 +108,58 @@ def test_exports_on_s3_give_the_tables_of_a_folder(tmp_path, seaweed, bucket, ex
     assert (
         changed["s3_exports.orders_create"] == clean["s3_exports.orders_create"] != from_s3["s3_exports.orders_create"]
     )
+
+
+def squeezed(path: Path) -> Path:
+    """Put a gzip file in a file's place."""
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    path.unlink()
+    return packed
+
+
+def first_records(text: bytes, count: int) -> bytes:
+    """Return a file's header and its first records; a record may have line breaks within quotes."""
+    sink = io.StringIO(newline="")
+    rows = csv.reader(io.StringIO(text.decode(), newline=""))
+    csv.writer(sink).writerows(itertools.islice(rows, count + 1))
+    return sink.getvalue().encode()
+
+
+def test_gzipped_exports_and_their_corrections_on_s3_give_the_tables_of_a_folder(
+    tmp_path, seaweed, bucket, exports, clock, monkeypatch
+):
+    first, *others = sorted(exports.glob("orders-*/*.csv"))
+    packed = [squeezed(path) for path in others]  # one stays plain: both may meet in one stream
+    store = seaweed.store(f"{bucket}/crm")
+    upload(store, exports)
+    anything = {f'path = "{name}/*.csv"': f'path = "{name}/*.csv*"' for name in ("orders-create", "orders-update")}
+    folder, s3 = make_affiliates(tmp_path / "folder", anything), make_affiliates(tmp_path / "s3", ON_S3 | anything)
+
+    def both():
+        monkeypatch.setenv("EXPORTS_URL", f"{bucket}/crm")
+        from_s3, (outcome,) = synced(s3, clock, "sync s3_exports")
+        monkeypatch.setenv("EXPORTS_URL", str(exports))
+        from_folder, _ = synced(folder, clock, "sync s3_exports")
+        assert from_s3 == from_folder
+        return from_s3, sum(one.merge.rows_in for one in outcome.streams)
+
+    before, rows = both()
+    assert rows > 100
+    # corrected under its name, and a plain file that is replaced by other rows
+    for path, kept in ((packed[0], 15), (first, 25)):
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = first_records(text, kept)
+        path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    upload(store, exports, packed[0], first)
+    after, rows = both()
+    assert rows == 15 + 25
+    assert {name for name in after if after[name] != before[name]} == {"s3_exports.orders_create"}
+    again, rows = both()
+    assert (again, rows) == (after, 0)
+    clean = make_affiliates(tmp_path / "clean", ON_S3 | anything)
+    monkeypatch.setenv("EXPORTS_URL", f"{bucket}/crm")
+    assert synced(clean, clock, "sync s3_exports")[0] == after
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def check(ctx: click.Context, session: Session, as_json: bool) -> None:
 
 
 def _open(session: Session, known: Sequence[str]) -> list[Finding]:
-    """Return what opening the parts tells; where the files are too broken for that, say so."""
+    """Return what opening the parts tells; where the workspace file is too broken for that, say so."""
     try:
-        with session.room() as room:
+        with session.room(broken=True) as room:
             return list(check_room(room, known))
     except ConfigError as problem:
         if known:

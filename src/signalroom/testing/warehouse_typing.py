@@ -79,6 +79,8 @@ def a_checksum_sees_every_change(bench: Bench) -> None:
         "1,a\n2,b\n2,b\n",
         "1,a\n1,a\n",
         "2,a\n2,a\n",
+        "1,1a\n",
+        "11,a\n",
     )
     for text in texts:
         one = Bench(bench.warehouse, bench.folder)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -66,13 +66,23 @@ class PostgresWarehouse:
         """Return the connection of merges and bookkeeping, opened (again) where needed; its tables are made."""
         with self._lock:
             if self._connection is None or self._connection.closed:
-                self._connection = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
-                if not exists(self._execute, "signalroom.builds"):
-                    with session.explained("make its own tables"), self._connection.transaction():
-                        self._connection.execute("SELECT pg_advisory_xact_lock(7347)")
-                        for statement in bookkeeping.DDL:
-                            self._connection.execute(statement)
+                with ExitStack() as undo:  # where they cannot be made, the next call starts over
+                    opened = session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
+                    undo.callback(opened.close)
+                    self._make_tables(opened)
+                    undo.pop_all()
+                self._connection = opened
             return self._connection
+
+    @staticmethod
+    def _make_tables(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        with session.explained("make its own tables"):
+            if exists(lambda sql, params: session.execute(connection, sql, params), "signalroom.builds"):
+                return
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(7347)")
+                for statement in bookkeeping.DDL:
+                    connection.execute(statement)
 
     def _execute(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         with session.explained("run a statement of the merge"):

@@ -104,6 +104,22 @@ class Workspace:
         return workspace
 
     @classmethod
+    def readable(cls, root: Path, environ: Mapping[str, str] | None = None) -> Workspace:
+        """Return what of the workspace can be read, for who looks on after a problem; broken entries are left out.
+
+        Args:
+            root: A folder.
+            environ: Environment variables; the process's own when None.
+
+        Raises:
+            ConfigError: There is no workspace, or its file is no TOML.
+        """
+        workspace, problems, table = _read(cls.find(root), os.environ if environ is None else environ)
+        if workspace is None:
+            raise first_of(hidden(problems, table))
+        return workspace
+
+    @classmethod
     def problems(
         cls,
         root: Path,

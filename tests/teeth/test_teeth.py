@@ -1,0 +1,73 @@
+"""Every seeded bug is noticed by its law, for the reason it should be; the laws hold where there is no bug."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ledger_laws import HandClock
+from signalroom.errors import DataError, RetryableError
+from signalroom.ledger.ledger import Ledger
+from signalroom.testing.bench import Bench
+from signalroom.warehouse.base import Warehouse
+from teeth import bugs_of_steps, bugs_of_tables
+from teeth.planting import Bug, plant
+from upstream_laws import clock, served, world
+from warehouses import duckdb_warehouse
+
+__all__ = ["clock", "served", "world"]  # fixtures
+
+pytestmark = pytest.mark.slow
+
+BUGS = {bug.name: bug for bug in (*bugs_of_tables.BUGS, *bugs_of_steps.BUGS)}
+LAWS = {str(bug.law): bug.law for bug in BUGS.values()}
+# What a law says, and what the product's own defences say; an error of any other kind would be a bug of the bug.
+NOTICED = (AssertionError, DataError, RetryableError, pytest.fail.Exception)
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    with duckdb_warehouse(tmp_path_factory.mktemp("teeth")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def hold(request: pytest.FixtureRequest, tmp_path) -> Iterator[Callable[[Callable[..., Any]], object]]:
+    """Return a function that holds a law: it is given what it names."""
+    opened: list[Ledger] = []
+
+    def ledger(hand: HandClock) -> Ledger:
+        opened.append(Ledger.open(str(tmp_path / "ledger.sqlite"), clock=hand))
+        return opened[-1]
+
+    def given(law: Callable[..., Any]) -> object:
+        names = inspect.signature(law).parameters
+        values: dict[str, object] = {}
+        if "ledger" in names:
+            values["clock"] = hand = HandClock()
+            values["ledger"] = ledger(hand)
+        if "bench" in names:
+            values["bench"] = Bench(request.getfixturevalue("warehouse"), tmp_path)
+        fixtures = {name: request.getfixturevalue(name) for name in names if name not in {*values, "how", "write"}}
+        return law(**{name: value for name, value in {**fixtures, **values}.items() if name in names})
+
+    yield given
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=[getattr(law, "__name__", "partial") for law in LAWS.values()])
+def test_a_law_holds_without_a_bug(law, hold) -> None:
+    hold(law)
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=list(BUGS))
+def test_a_bug_is_noticed(bug: Bug, hold, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        plant(bug, patch)
+        with pytest.raises(NOTICED) as noticed:
+            hold(bug.law)
+    assert bug.seen in str(noticed.value)
