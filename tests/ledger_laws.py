@@ -9,6 +9,7 @@ import pytest
 
 from signalroom.errors import DataError
 from signalroom.message import Delivery, Image, Message, delivery_key
+from signalroom.run import Occasion
 
 DUE = datetime(2026, 3, 8, 11, 0, tzinfo=UTC)
 
@@ -76,7 +77,7 @@ class RunLaws:
         ledger.runs.finish(run, "success", {"rows": 1})
         assert ledger.runs.finish(run, "error", error="late").status == "success"
         assert ledger.runs.sweep() == ()
-        again = ledger.runs.start("j", "s", run.run_id)
+        again = ledger.runs.start("j", "s", Occasion(run_id=run.run_id))
         assert (again.status, again.fence, again.result) == ("success", 1, {"rows": 1})
 
     def test_a_silent_run_is_swept_and_cannot_come_back(self, ledger, clock):
@@ -94,10 +95,10 @@ class RunLaws:
         assert ledger.runs.finish(alive, "success").status == "success"
 
     def test_a_run_that_was_taken_over_belongs_to_the_later(self, ledger, clock):
-        first = ledger.runs.start("j", "s", "wf-1")
+        first = ledger.runs.start("j", "s", Occasion(run_id="wf-1"))
         clock.advance(400)
         ledger.runs.sweep()
-        second = ledger.runs.start("j", "s", "wf-1")
+        second = ledger.runs.start("j", "s", Occasion(run_id="wf-1"))
         assert (second.status, second.fence, second.error, second.finished_at) == ("running", 3, "", None)
         assert ledger.runs.finish(first, "success").status == "running"
         assert ledger.runs.finish(second, "error", error="No.").status == "error"
@@ -106,7 +107,7 @@ class RunLaws:
     def test_heartbeats_are_written_rarely(self, ledger, clock):
         run = ledger.runs.start("j", "s")
         assert ledger.runs.heartbeat(run)
-        other = ledger.runs.start("j", "s", run.run_id)
+        other = ledger.runs.start("j", "s", Occasion(run_id=run.run_id))
         clock.advance(10)
         assert ledger.runs.heartbeat(run)  # too soon to ask
         clock.advance(21)
@@ -121,6 +122,36 @@ class RunLaws:
             ledger.runs.finish(ledger.runs.start("j", "other"), "success")
             clock.advance(1)
         assert found == [0, 0, 1, 2, 0]
+
+    def test_the_newest_execution_is_the_one_that_was_due_last(self, ledger, clock):
+        for hour in (2, 1, 3):
+            due = DUE + timedelta(hours=hour)
+            for step in ("sync", "build"):
+                occasion = Occasion(due, f"hourly-{hour}", f"hourly-{hour}/{step}", "earlier" if hour == 3 else "")
+                ledger.runs.finish(ledger.runs.start("hourly", step, occasion), "success")
+                clock.advance(1)
+        found = ledger.runs.execution("hourly")
+        assert [(run.step, run.execution, run.due_at, run.repeat_of) for run in found] == [
+            ("sync", "hourly-3", DUE + timedelta(hours=3), "earlier"),
+            ("build", "hourly-3", DUE + timedelta(hours=3), "earlier"),
+        ]
+        assert ledger.runs.execution("daily") == ()
+
+    def test_pauses_are_remembered(self, ledger):
+        ledger.pauses.pause("hourly", "vendor outage")
+        ledger.pauses.pause("daily")
+        ledger.pauses.pause("hourly", "still")
+        assert ledger.pauses.notes() == {"daily": "", "hourly": "still"}
+        ledger.pauses.resume("hourly")
+        ledger.pauses.resume("nothing")
+        assert ledger.pauses.notes() == {"daily": ""}
+
+    def test_figures_count_what_is_there(self, ledger):
+        for status in ("success", "error", "success"):
+            ledger.runs.finish(ledger.runs.start("j", "s"), status)
+        ledger.deliveries.claim(delivery())
+        assert ledger.figures.runs_by_status() == {"error": 1, "success": 2}
+        assert ledger.figures.deliveries_by_state() == {"inflight": 1}
 
     def test_what_cannot_be_kept_is_refused(self, ledger):
         run = ledger.runs.start("j", "s")

@@ -27,6 +27,9 @@ class Run:
         result: What the step reported (rows, bytes, load ids).
         fence: Rises whenever another process takes the run over; an older holder can no longer write to it.
         repeats: Runs of the same job and step in a row, before this one, that ended in the same status.
+        execution: The execution of a job it is a step of; empty for a step a person started.
+        repeat_of: The run it does again, where a person asked for that; empty else.
+        due_at: The moment the execution was due, UTC: "today" and "yesterday" are meant as of it.
     """
 
     run_id: str
@@ -39,6 +42,26 @@ class Run:
     result: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
     fence: int = 1
     repeats: int = 0
+    execution: str = ""
+    repeat_of: str = ""
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why and for when a step runs: what its attempts, its repetition and its siblings share.
+
+    Attributes:
+        due_at: The moment it was due, UTC; None means now.
+        execution: The execution of a job it is a step of; empty for a step a person started.
+        run_id: The id its attempts share; empty for a new one.
+        repeat_of: The run it does again; empty when it is the first.
+    """
+
+    due_at: datetime | None = None
+    execution: str = ""
+    run_id: str = ""
+    repeat_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

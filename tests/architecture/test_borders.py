@@ -27,10 +27,19 @@ HEAVY = {
 
 # Modules that import one of them at their top, and why; nothing outside this list imports them at its own top.
 CARRIERS: dict[str, str] = {
+    "signalroom.engine.activities": "are what a worker of the scheduler runs; only engine.worker imports them",
+    "signalroom.engine.operating": "speaks with the scheduler; commands import it when they are called",
+    "signalroom.engine.resident": "keeps a worker going; `up` and `worker` import it when they are called",
+    "signalroom.engine.schedules": "speaks with the scheduler; imported with the resident process",
+    "signalroom.engine.worker": "is the door to the scheduler; imported with the resident process",
+    "signalroom.engine.workflows": "is the scheduler's own kind of code; imported with the worker",
     "signalroom.ledger.archive": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.deliveries": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.figures": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.ledger": "opens the database; Room imports it at first use",
     "signalroom.ledger.migrations.versions.v0001_runs_deliveries_archive": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",
+    "signalroom.ledger.pauses": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.runs": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.store": "is the door to the database; Room opens the ledger at first use",
     "signalroom.ledger.tables": "declares tables; Room opens the ledger at first use",

@@ -9,7 +9,7 @@ import pytest
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
 from signalroom.errors import ConfigError, RetryableError
-from signalroom.ledger.ledger import Ledger
+from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.ledger.store import tables
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def ledger(postgres, clock):
-    with Ledger.open(postgres(), clock=clock) as opened:
+    with Ledger.open(LedgerSettings(None, clock, postgres(), run_lease_s=300.0)) as opened:
         yield opened
 
 

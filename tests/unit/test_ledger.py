@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError, RetryableError
+from signalroom.ledger import ledger as ledger_module
 from signalroom.ledger import store, upgrade
 from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.workspace.settings import Secret
@@ -25,7 +26,7 @@ def clock():
 
 @pytest.fixture
 def ledger(tmp_path, clock):
-    with Ledger.open(str(tmp_path / "deep" / "ledger.sqlite"), clock=clock) as opened:
+    with Ledger.open(LedgerSettings(tmp_path, clock, "deep/ledger.sqlite", run_lease_s=300.0)) as opened:
         yield opened
 
 
@@ -49,7 +50,7 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     assert names == {
         "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
-        "signalroom_ledger_version",
+        "signalroom_pauses", "signalroom_ledger_version",
     }  # fmt: skip
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     assert connection.execute("select version_num from signalroom_ledger_version").fetchall() == [(upgrade.HEAD,)]
@@ -67,7 +68,7 @@ def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, 
 
 
 def vars_of(tables):
-    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images")]
+    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses")]
 
 
 def test_many_may_open_an_empty_ledger_at_once(tmp_path):
@@ -77,6 +78,27 @@ def test_many_may_open_an_empty_ledger_at_once(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(open_one, range(8)))) == 8
+
+
+def test_an_earlier_ledger_is_brought_up_with_what_it_holds(tmp_path, monkeypatch):
+    file = str(tmp_path / "ledger.sqlite")
+    monkeypatch.setattr(upgrade, "HEAD", "0001")
+    monkeypatch.setattr(ledger_module, "HEAD", "0001")
+    Ledger.open(file).close()
+    monkeypatch.undo()
+    connection = sqlite3.connect(file)
+    with connection:
+        moment = "2026-03-08 11:00:00.000000"
+        connection.execute(
+            "insert into signalroom_runs (run_id, job, step, status, started_at, heartbeat_at, lease_until, result)"
+            " values ('old', 'hourly', 'build', 'success', ?, ?, ?, '{}')",
+            (moment, moment, moment),
+        )
+    connection.close()
+    with Ledger.open(file) as opened:
+        old = opened.runs.get("old")
+        assert (old.status, old.execution, old.repeat_of, old.due_at) == ("success", "", "", None)
+        assert opened.pauses.notes() == {}
 
 
 def test_a_ledger_of_a_newer_version_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import NoReturn
 
 
@@ -9,5 +11,13 @@ def main() -> NoReturn:
     """Run ``signalroom`` with the arguments of this process and exit; the codes are in :mod:`signalroom.cli.exits`."""
     from signalroom.cli.app import app
 
-    app.main(prog_name="signalroom")
+    try:
+        app.main(prog_name="signalroom")
+    except SystemExit as ended:
+        if "temporalio" not in sys.modules or not isinstance(ended.code, int):
+            raise
+        # The client's own threads may call into an interpreter that is being taken down, and abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
     raise SystemExit(0)

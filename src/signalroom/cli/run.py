@@ -20,19 +20,27 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("job")
+@click.option("--from", "from_step", metavar="STEP", default="", help="Begin with this step: its number or its text.")
+@click.option("--from-failed", is_flag=True, help="Begin with the step at which the last execution failed.")
 @json_option
 @pass_session
-def run(session: Session, job: str, as_json: bool) -> None:
-    """Run JOB's steps in order, here and now; the first that fails for good ends it."""
-    from signalroom.engine import inline
+def run(session: Session, job: str, from_step: str, from_failed: bool, as_json: bool) -> None:
+    """Run JOB's steps in order, here and now; the first that fails for good ends it.
 
+    Begun in the middle, it repeats the job's last execution: "yesterday" is the day it was then.
+    """
+    from signalroom.engine import executions, inline
+
+    if from_step and from_failed:
+        raise click.UsageError("--from and --from-failed exclude each other. Take one of them away.")
     with session.room() as room, session.progress(as_json=as_json) as progress:
 
         def tell(outcome: Outcome) -> None:
             if not as_json:
                 progress.say(_line(outcome))
 
-        outcomes = inline.run_job(room, job, progress, done=tell)
+        execution = executions.plan(room, job, from_step=from_step, from_failed=from_failed)
+        outcomes = inline.run_job(room, execution, progress, done=tell)
         if as_json:
             print_json({"job": job, "steps": [run_record(one.run) for one in outcomes]})
 
@@ -74,4 +82,7 @@ def run_record(one: Run) -> Mapping[str, Json]:
         "error": one.error,
         "result": one.result,
         "repeats": one.repeats,
+        "execution": one.execution,
+        "due_at": one.due_at.isoformat() if one.due_at else None,
+        "repeat_of": one.repeat_of,
     }

@@ -83,7 +83,7 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
         if as_json:
             print_json(record)
             return
-        for name in ("run_id", "job", "step", "started_at", "finished_at"):
+        for name in ("run_id", "job", "step", "due_at", "started_at", "finished_at", "repeat_of"):
             click.echo(f"{name.replace('_', ' '):12}{record[name] or ''}")
         click.echo(f"{'status':12}{click.style(one.status, fg=_COLORS.get(one.status))}")
         if one.error:

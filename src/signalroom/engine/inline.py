@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from signalroom import steps
-from signalroom.errors import ConfigError, RetryableError, SignalRoomError, nearest
+from signalroom.engine.executions import Execution, plan
+from signalroom.engine.heartbeat import Heartbeat, no_pulse
+from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.message import Delivery
 from signalroom.position import Json
-from signalroom.run import OnProgress, Progress, Run, ignore_progress
+from signalroom.run import Occasion, OnProgress, Progress, Run, ignore_progress
 from signalroom.steps import StreamSync
 from signalroom.stream import Stream, Window
-from signalroom.workspace.jobs import Job, StepCall, local_today, parse_day, parse_step, parse_window
+from signalroom.workspace.jobs import StepCall, check_zone, parse_day, parse_step, parse_window
 
 if TYPE_CHECKING:
     from signalroom.models.artifacts import BuildResult
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 300.0
+_NOW = Occasion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Outcome:
 
 def run_job(
     room: Room,
-    name: str,
+    name: str | Execution,
     progress: OnProgress = ignore_progress,
     done: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -56,7 +59,7 @@ def run_job(
 
     Args:
         room: The workspace's room.
-        name: The job.
+        name: The job, to be run whole; or a planned execution of one.
         progress: Hears of each step's progress.
         done: Hears of each step that succeeded, before the next begins.
 
@@ -64,24 +67,21 @@ def run_job(
         ConfigError: There is no such job.
         SignalRoomError: What the failing step raised, once its attempts were used up.
     """
-    job = room.workspace.jobs.get(name)
-    if job is None:
-        known = room.workspace.jobs
-        mend = nearest(name, known) or f"Known: {', '.join(known) or 'none'}."
-        raise ConfigError(f"There is no job {name!r}.", mend=mend)
+    execution = plan(room, name) if isinstance(name, str) else name
     outcomes: list[Outcome] = []
-    for call in job.steps:
-        outcomes.append(_attempt(room, job, call, progress))
+    for index in range(execution.first, len(execution.job.steps)):
+        outcomes.append(_attempt(room, execution, index, progress))
         if done is not None:
             done(outcomes[-1])
     return outcomes
 
 
-def _attempt(room: Room, job: Job, call: StepCall, progress: OnProgress) -> Outcome:
+def _attempt(room: Room, execution: Execution, index: int, progress: OnProgress) -> Outcome:
     """Run one step of a job, again and again while it may still succeed."""
+    job, call = execution.job, execution.job.steps[index]
     for attempt in range(1, job.retries + 1):
         try:
-            return run_step(room, call, job=job.name, progress=progress)
+            return run_step(room, call, job=job.name, progress=progress, occasion=execution.occasion(index))
         except RetryableError as problem:
             if attempt == job.retries:
                 raise
@@ -92,22 +92,51 @@ def _attempt(room: Room, job: Job, call: StepCall, progress: OnProgress) -> Outc
     raise ConfigError(f"Job {job.name!r} has retries = {job.retries}.", mend="Set retries to 1 or more.")
 
 
-def run_step(room: Room, call: StepCall | str, *, job: str = "", progress: OnProgress = ignore_progress) -> Outcome:
-    """Run one step and record it in the ledger; raises what the step raises."""
+def run_step(
+    room: Room,
+    call: StepCall | str,
+    *,
+    job: str = "",
+    progress: OnProgress = ignore_progress,
+    occasion: Occasion = _NOW,
+    pulse: Callable[[], None] = no_pulse,
+) -> Outcome:
+    """Run one step and record it in the ledger; raises what the step raises.
+
+    Args:
+        room: The workspace's room.
+        call: The step.
+        job: The job it belongs to; empty for a step a person started.
+        progress: Hears of the step's progress, and may raise to cancel it.
+        occasion: When it was due and what it belongs to. A run of that id that has succeeded is not done again.
+        pulse: Called every few seconds while the step runs, whatever the step reports.
+
+    Raises:
+        RetryableError: The run was given up for lost, or taken over, meanwhile.
+    """
     step = parse_step(call) if isinstance(call, str) else call
     room.ledger.runs.sweep()
-    run = room.ledger.runs.start(job, step.text)
+    run = room.ledger.runs.start(job, step.text, occasion)
+    if run.status == "success":
+        return Outcome(run)  # an earlier attempt did it, and only the news of that was lost
+    with Heartbeat(room.ledger.runs, run, pulse) as heart:
 
-    def beat(report: Progress) -> None:
-        room.ledger.runs.heartbeat(run)
-        progress(report)
+        def beat(report: Progress) -> None:
+            heart.check()
+            progress(report)
 
-    try:
-        outcome = _VERBS[step.verb](room, step, beat)
-    except BaseException as problem:
-        room.ledger.runs.finish(run, "error", error=_sentence(problem))
-        raise
-    return replace(outcome, run=room.ledger.runs.finish(run, "success", _result(outcome)))
+        try:
+            outcome = _VERBS[step.verb](room, step, occasion.due_at or room.clock.now(), beat)
+        except BaseException as problem:
+            room.ledger.runs.finish(run, "error", error=_sentence(problem))
+            raise
+        ended = room.ledger.runs.finish(run, "success", _result(outcome))
+    if ended.status != "success":
+        raise RetryableError(
+            f"Run {run.run_id} finished after it had been given up for lost, or taken over.",
+            mend="What it committed is kept; run the step again: it goes on from there.",
+        )
+    return replace(outcome, run=ended)
 
 
 def _sentence(problem: BaseException) -> str:
@@ -127,27 +156,39 @@ def due_at(room: Room, day: date) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
 
 
-def report_day(room: Room, text: str) -> date:
-    """Return the local day a report is about: yesterday in the workspace's zone unless ``text`` says otherwise."""
-    return parse_day(text or "yesterday", local_today(room.clock, room.workspace.timezone))
+def report_day(room: Room, text: str, at: datetime | None = None) -> date:
+    """Return the local day a report is about: yesterday in the workspace's zone unless ``text`` says otherwise.
+
+    Yesterday is meant as of ``at``, the moment the run was due; as of now when that is None.
+    """
+    return parse_day(text or "yesterday", _local_day(room, at, room.workspace.timezone))
 
 
-def window_of(room: Room, source: str, text: str) -> Window | None:
-    """Return the local days that ``--window`` means in the source's zone; None leaves them to the source."""
+def window_of(room: Room, source: str, text: str, at: datetime | None = None) -> Window | None:
+    """Return the local days that ``--window`` means in the source's zone; None leaves them to the source.
+
+    Today is meant as of ``at``, the moment the run was due; as of now when that is None.
+    """
     if not text:
         return None
     reader: Any = room.source(source)
     zone = getattr(reader, "zone", "") or getattr(reader, "timezone", "") or room.workspace.timezone
-    return parse_window(text, local_today(room.clock, zone), lookback_days=getattr(reader, "lookback_days", None))
+    return parse_window(text, _local_day(room, at, zone), lookback_days=getattr(reader, "lookback_days", None))
 
 
-def _sync(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
+def _local_day(room: Room, at: datetime | None, zone: str) -> date:
+    check_zone(zone, "timezone")
+    return (at or room.clock.now()).astimezone(ZoneInfo(zone)).date()
+
+
+def _sync(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
     source, _, stream = call.target.partition(".")
-    window = window_of(room, source, str(call.options.get("window", "")))
+    window = window_of(room, source, str(call.options.get("window", "")), at)
     return _each(room.streams(source, stream), lambda one: steps.sync(room, one, window, progress))
 
 
-def _replay(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
+def _replay(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    del at  # it names its days itself
     named = str(call.options.get("source", ""))
     first, last = (_date(call.options.get(end)) for end in ("from", "to"))
     streams = [stream for source in ([named] if named else room.workspace.sources) for stream in room.streams(source)]
@@ -173,26 +214,28 @@ def _each(streams: Sequence[Stream], work: Callable[[Stream], StreamSync | None]
     return Outcome(_NO_RUN, streams=tuple(done))
 
 
-def _build(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
+def _build(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    del at
     progress(Progress("building the models"))
     select, full = str(call.options.get("select", "")), bool(call.options.get("full-refresh"))
     return Outcome(_NO_RUN, build=steps.build(room, select=select, full_refresh=full))
 
 
-def _report(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
-    day = report_day(room, str(call.options.get("date", "")))
+def _report(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    day = report_day(room, str(call.options.get("date", "")), at)
     progress(Progress(f"delivering {call.target} for {day}"))
     channels = [str(call.options["channel"])] if "channel" in call.options else []
     return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due_at(room, day), channels)))
 
 
-def _job(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
-    run_job(room, call.target, progress)
+def _job(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    run_job(room, replace(plan(room, call.target), due_at=at), progress)
     return Outcome(_NO_RUN)
 
 
-def _refresh(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
+def _refresh(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
     """Refresh the views of ``views/``; a workspace without manifests has nothing to refresh."""
+    del at
     progress(Progress("refreshing views"))
     if call.target or any((room.workspace.root / "views").glob("*")):
         raise ConfigError(
@@ -234,7 +277,7 @@ def stream_record(one: StreamSync) -> dict[str, Json]:
 
 
 _NO_RUN = Run("", "", "", "running", datetime.fromtimestamp(0, UTC))
-_VERBS: Mapping[str, Callable[[Room, StepCall, OnProgress], Outcome]] = {
+_VERBS: Mapping[str, Callable[[Room, StepCall, datetime, OnProgress], Outcome]] = {
     "sync": _sync,
     "build": _build,
     "refresh": _refresh,

@@ -10,6 +10,8 @@ from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
+from signalroom.ledger.figures import Figures
+from signalroom.ledger.pauses import Pauses
 from signalroom.ledger.runs import Runs
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
@@ -28,8 +30,8 @@ class LedgerSettings:
         example='"env:LEDGER_URL"',
     )
     run_lease_s: float = setting(
-        "How long a run may be silent before it is taken for lost; longer than the longest step without progress.",
-        default=300.0,
+        "How long a run may be silent before it is taken for lost; a thread of its own reports six times as often.",
+        default=15.0,
         unit="s",
     )
     delivery_lease_s: float = setting(
@@ -42,7 +44,7 @@ class LedgerSettings:
     def __post_init__(self) -> None:
         for name in ("run_lease_s", "delivery_lease_s"):
             if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out or give it some minutes.")
+                raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out or give it some time.")
 
 
 class Ledger:
@@ -52,6 +54,8 @@ class Ledger:
         runs: Executions of steps.
         deliveries: Reports on their way and arrived.
         archive: Messages as they were sent.
+        pauses: Jobs that an operator paused.
+        figures: Counts for a metrics page.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -59,6 +63,8 @@ class Ledger:
         self.runs = Runs(store, run_lease_s)
         self.deliveries = Deliveries(store, delivery_lease_s)
         self.archive = Archive(store)
+        self.pauses = Pauses(store)
+        self.figures = Figures(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

@@ -13,7 +13,9 @@ from signalroom.errors import DataError
 from signalroom.failpoints import failpoint
 from signalroom.ledger.store import Store, clean, dump_json
 from signalroom.position import Json
-from signalroom.run import Run, RunStatus
+from signalroom.run import Occasion, Run, RunStatus
+
+_UNPLANNED = Occasion()
 
 
 class Runs:
@@ -27,26 +29,29 @@ class Runs:
         self._store = store
         self._table = store.tables.runs
         self._lease = timedelta(seconds=lease_s)
+        self.lease_s = lease_s
         self._beat_every_s = lease_s / 10
         self._beats: dict[tuple[str, int], float] = {}
 
-    def start(self, job: str, step: str, run_id: str = "") -> Run:
+    def start(self, job: str, step: str, occasion: Occasion = _UNPLANNED) -> Run:
         """Record that a step starts and return its run.
 
         Args:
             job: The job; empty for a step a person started.
             step: The step as typed.
-            run_id: An id of the caller's, the same for each attempt: the run is then taken over under a higher
-                fence, unless it has succeeded, in which case it is returned as it is. New when left out.
+            occasion: The execution it belongs to, when that was due, and the run it repeats. With an id, the same
+                for each attempt, the run is taken over under a higher fence, unless it has succeeded: then it is
+                returned as it is.
         """
         now = self._store.clock.now()
-        run_id = run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        run_id = occasion.run_id or f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         fresh: dict[str, Any] = {"status": "running", "heartbeat_at": now, "lease_until": now + self._lease}
         failpoint("ledger.runs.start.before")
         with self._store.write() as connection:
             row = self._locked(connection, run_id)
             if row is None:
                 values = {"run_id": run_id, "job": job, "step": step, "started_at": now, "fence": 1, "error": ""}
+                values |= {"execution": occasion.execution, "repeat_of": occasion.repeat_of, "due_at": occasion.due_at}
                 connection.execute(self._table.insert().values(values | fresh | {"result": {}, "repeats": 0}))
             elif row.status != "success":
                 again = {"fence": row.fence + 1, "finished_at": None, "error": "", "result": {}, "repeats": 0}
@@ -139,6 +144,15 @@ class Runs:
         with self._store.read() as connection:
             return tuple(_run(row) for row in connection.execute(query))
 
+    def execution(self, job: str) -> tuple[Run, ...]:
+        """Return the runs of a job's execution that was due last, its first step first; empty when it never ran."""
+        table = self._table
+        newest = sa.select(table.c.execution).where(table.c.job == job, table.c.execution != "")
+        newest = newest.order_by(table.c.due_at.desc(), table.c.started_at.desc()).limit(1)
+        steps = sa.select(table).where(table.c.job == job, table.c.execution == newest.scalar_subquery())
+        with self._store.read() as connection:
+            return tuple(_run(row) for row in connection.execute(steps.order_by(table.c.started_at, table.c.run_id)))
+
     def _update(self, run_id: str) -> sa.Update:
         return self._table.update().where(self._table.c.run_id == run_id)
 
@@ -179,4 +193,7 @@ def _run(row: sa.Row[Any]) -> Run:
         result=row.result,
         fence=row.fence,
         repeats=row.repeats,
+        execution=row.execution,
+        repeat_of=row.repeat_of,
+        due_at=row.due_at,
     )

@@ -43,12 +43,14 @@ class Tables:
         deliveries: One row per report, due time, channel and recipient.
         archive: One row a delivered message, without its pictures.
         images: The pictures, one row each.
+        pauses: One row a job that an operator paused.
     """
 
     runs: sa.Table
     deliveries: sa.Table
     archive: sa.Table
     images: sa.Table
+    pauses: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -62,21 +64,7 @@ def tables(dialect: str) -> Tables:
     schema, prefix = place(dialect)
     metadata = sa.MetaData(schema=schema)
     text, moment = sa.Text(), Moment()
-    runs = sa.Table(
-        f"{prefix}runs", metadata,
-        sa.Column("run_id", text, primary_key=True),
-        sa.Column("job", text),
-        sa.Column("step", text),
-        sa.Column("status", text),
-        sa.Column("started_at", moment),
-        sa.Column("finished_at", moment),
-        sa.Column("heartbeat_at", moment),
-        sa.Column("lease_until", moment),
-        sa.Column("fence", sa.Integer()),
-        sa.Column("error", text),
-        sa.Column("result", sa.JSON()),
-        sa.Column("repeats", sa.Integer()),
-    )  # fmt: skip
+    runs = _runs(prefix, metadata)
     deliveries = sa.Table(
         f"{prefix}deliveries", metadata,
         sa.Column("key", text, primary_key=True),
@@ -113,4 +101,32 @@ def tables(dialect: str) -> Tables:
         sa.Column("alt", text),
         sa.Column("png", sa.LargeBinary()),
     )  # fmt: skip
-    return Tables(runs, deliveries, archive, images)
+    pauses = sa.Table(
+        f"{prefix}pauses", metadata,
+        sa.Column("job", text, primary_key=True),
+        sa.Column("note", text),
+        sa.Column("paused_at", moment),
+    )  # fmt: skip
+    return Tables(runs, deliveries, archive, images, pauses)
+
+
+def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}runs", metadata,
+        sa.Column("run_id", text, primary_key=True),
+        sa.Column("job", text),
+        sa.Column("step", text),
+        sa.Column("status", text),
+        sa.Column("started_at", moment),
+        sa.Column("finished_at", moment),
+        sa.Column("heartbeat_at", moment),
+        sa.Column("lease_until", moment),
+        sa.Column("fence", sa.Integer()),
+        sa.Column("error", text),
+        sa.Column("result", sa.JSON()),
+        sa.Column("repeats", sa.Integer()),
+        sa.Column("execution", text),
+        sa.Column("repeat_of", text),
+        sa.Column("due_at", moment),
+    )  # fmt: skip

@@ -97,8 +97,10 @@ class DuckDBWarehouse:
                 raise ConfigError(
                     f"The warehouse {self.file} cannot be opened: {problem}.", mend="Check the path."
                 ) from problem
+            found = re.search(r"PID (\d+)", str(problem))
+            whose = f"process {found[1]}" if found else "another process"
             raise ConfigError(
-                f"Another process owns the warehouse {self.file}, and DuckDB lets one process own its file.",
+                f"The warehouse {self.file} is owned by {whose}, and DuckDB lets one process own its file.",
                 mend="Stop that process, or use Postgres when several must write.",
             ) from problem
         for name, value in self._settings().items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from signalroom.errors import ConfigError, nearest
 
@@ -38,6 +39,8 @@ _FIELDS = (
 )
 _DAYS_IN = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _PART = re.compile(r"(\*|[a-z0-9]+(?:-[a-z0-9]+)?)(?:/(\d+))?")
+# Looked back in growing spans, so that a schedule of every minute is not walked through for a year.
+_SPANS = tuple(timedelta(hours=hours) for hours in (1, 24, 8 * 24, 32 * 24, 367 * 24))
 _HORIZON_DAYS = 366 * 9  # 29 February skips eight years around 1900 and 2100
 
 
@@ -75,22 +78,30 @@ class Cron:
         03:30); one that the autumn change repeats fires once, the first time. An hourly schedule therefore runs
         once for each wall-clock hour of a local day.
         """
-        from zoneinfo import ZoneInfo
-
         local = ZoneInfo(zone)
         # A day earlier: around a change of the clocks a local time of yesterday may still lie ahead.
         day = after.astimezone(local).date() - timedelta(days=1)
         for _ in range(_HORIZON_DAYS):
-            if self.fits(day):
-                moments = (
-                    datetime(day.year, day.month, day.day, hour, minute, tzinfo=local).astimezone(UTC)
-                    for hour in self.hours
-                    for minute in self.minutes
-                )
-                if later := [moment for moment in moments if moment > after]:
-                    return min(later)
+            if later := [moment for moment in self.moments(day, local) if moment > after]:
+                return later[0]
             day += timedelta(days=1)
         raise ConfigError("The schedule never fires.", mend="Choose a day that its months have.")
+
+    def moments(self, day: date, zone: ZoneInfo) -> list[datetime]:
+        """Return the moments (UTC) of a local day at which the schedule fires, as :meth:`due` has them."""
+        if not self.fits(day):
+            return []
+        walls = (datetime.combine(day, time(hour, minute), zone) for hour in self.hours for minute in self.minutes)
+        return sorted({wall.astimezone(UTC) for wall in walls})
+
+    def last_due(self, by: datetime, zone: str) -> datetime | None:
+        """Return the last moment (UTC) up to ``by`` at which the schedule fired; None when not in the year before."""
+        for span in _SPANS:
+            if (found := self.due(by - span, zone)) <= by:
+                while (later := self.due(found, zone)) <= by:
+                    found = later
+                return found
+        return None
 
 
 def parse_cron(text: str, path: str) -> Cron:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, available_timezones
 
 from signalroom.clock import Clock
 from signalroom.errors import ConfigError, nearest
@@ -79,6 +80,11 @@ class JobSettings:
         "When it is due while its last run still goes on: skip this run, queue it, or cancel the old one.",
         default="skip",
     )
+    catch_up_h: float = setting(
+        "How late it may still start after nothing could run, e.g. on a machine that was off; older ones are missed.",
+        default=12.0,
+        unit="h",
+    )
     retries: int = setting("Attempts of a step before the job fails.", default=5)
     alert: str = setting("Channel that hears of a failure; the one of [alerts] when left out.", default="")
 
@@ -96,6 +102,7 @@ class Job:
         overlap: What happens when it is due while its last run still goes on.
         retries: Attempts of a step before the job fails.
         alert: Channel that hears of a failure; empty means the one of ``[alerts]``.
+        catch_up_h: How late it may still start, in hours.
     """
 
     name: str
@@ -106,6 +113,12 @@ class Job:
     overlap: Overlap = "skip"
     retries: int = 5
     alert: str = ""
+    catch_up_h: float = 12.0
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of the schedule."""
+        return ZoneInfo(self.timezone)
 
     def cron(self) -> Cron | None:
         """Return the parsed schedule, or None when nothing schedules the job."""
@@ -159,11 +172,13 @@ def read_job(settings: JobSettings, timezone: str, names: Names, problems: list[
         problems.append(error)
     if not 1 <= settings.retries <= 100:
         problems.append(ConfigError(f"{path}.retries: {settings.retries} is out of range.", mend="Use 1 to 100."))
+    if settings.catch_up_h <= 0:
+        problems.append(ConfigError(f"{path}.catch_up_h: it must be greater than 0.", mend="Leave it out, or say 12."))
     if len(problems) > before:
         return None
     return Job(
         settings.name, settings.schedule, zone, tuple(steps), tuple(settings.after), settings.overlap,
-        settings.retries, settings.alert,
+        settings.retries, settings.alert, settings.catch_up_h,
     )  # fmt: skip
 
 
@@ -303,16 +318,12 @@ def _day(text: str, where: str) -> date:
 
 def local_today(clock: Clock, zone: str) -> date:
     """Return the date on the wall in ``zone`` now: never UTC's, never the machine's."""
-    from zoneinfo import ZoneInfo
-
     check_zone(zone, "timezone")
     return clock.now().astimezone(ZoneInfo(zone)).date()
 
 
 def check_zone(zone: str, path: str) -> None:
     """Raise ConfigError when ``zone`` is no IANA time zone."""
-    from zoneinfo import ZoneInfo, available_timezones
-
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):  # a folder of zones ("America") fails as a file

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
 
 
@@ -46,6 +47,34 @@ class AlertSettings:
 
     channel: str = setting("Channel that hears of failures; never a client's.", default="", example='"ops"')
     critical: str = setting("Channel that also hears of critical ones, e.g. by SMS.", default="", example='"phone"')
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The ``[engine]`` table: how `signalroom up` and `signalroom worker` run jobs."""
+
+    concurrency: int = setting("Steps that run at the same time; those of one source take turns anyway.", default=4)
+    step_timeout_s: float = setting("How long one attempt of a step may take.", default=21600.0, unit="s")
+    temporal: str = setting(
+        "The `temporal` program of `up`; the one beside Python, else the one on PATH, when left out.",
+        default="",
+        example='"/usr/local/bin/temporal"',
+    )
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.step_timeout_s <= 0:
+            raise ConfigError("engine: concurrency and step_timeout_s must be greater than 0.", mend="Leave them out.")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The ``[web]`` table: where `signalroom up` and `signalroom worker` answer."""
+
+    port: int = setting("Port on 127.0.0.1; another is taken, and told, when it is in use.", default=8080)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"web.port: {self.port} is no port.", mend="Use 1 to 65535, or 0 for any that is free.")
 
 
 def known_reports(root: Path) -> list[str]:

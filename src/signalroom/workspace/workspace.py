@@ -24,7 +24,7 @@ from signalroom.workspace.environment import (
     show,
 )
 from signalroom.workspace.jobs import Job, JobSettings, Names, check_zone, circles, known_name, read_job
-from signalroom.workspace.parts import AlertSettings, Part, ReportSettings, known_reports
+from signalroom.workspace.parts import AlertSettings, EngineSettings, Part, ReportSettings, WebSettings, known_reports
 from signalroom.workspace.plugins import Role, find
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Workspace:
         reports: Name -> what the file overrides.
         alerts: Where alerts go.
         environ: The environment, ``.env`` included; never printed.
+        engine: How jobs run.
+        web: Where the resident process answers.
     """
 
     root: Path
@@ -70,6 +72,8 @@ class Workspace:
     reports: Mapping[str, ReportSettings]
     alerts: AlertSettings
     environ: Mapping[str, str] = field(repr=False, compare=False)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    web: WebSettings = field(default_factory=WebSettings)
 
     @staticmethod
     def find(start: Path | None = None) -> Path:
@@ -235,7 +239,7 @@ class _Reader:
     def workspace(self) -> Workspace:
         """Return the workspace; parts with problems are left out of it."""
         self._problems += literal_secrets(self._table, "")
-        known = ("name", "timezone", *_DEFAULTS, "sources", "channels", "jobs", "reports", "alerts")
+        known = ("name", "timezone", *_DEFAULTS, "sources", "channels", "jobs", "reports", "alerts", "engine", "web")
         for key in self._table:
             if key not in known:
                 self._bad(f"{FILE}: unknown section {key!r}.", nearest(key, known) or f"Known: {', '.join(known)}.")
@@ -260,6 +264,8 @@ class _Reader:
             reports=reports,
             alerts=alerts,
             environ=self._environ,
+            engine=self._section("engine", EngineSettings) or EngineSettings(),
+            web=self._section("web", WebSettings) or WebSettings(),
         )
 
     def _text(self, key: str, example: str) -> str:
@@ -329,8 +335,11 @@ class _Reader:
         self._problems += found
         return None if found else convert(shape, raw, path, context)
 
+    def _section(self, name: str, shape: type) -> Any:
+        return self._shape(shape, self._table.get(name, {}), "", name)
+
     def _alerts(self) -> AlertSettings:
-        return self._shape(AlertSettings, self._table.get("alerts", {}), "", "alerts") or AlertSettings("", "")
+        return self._section("alerts", AlertSettings) or AlertSettings("", "")
 
     def _routes(self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str]) -> None:
         """Note channels that do not exist and reports that nobody wrote."""

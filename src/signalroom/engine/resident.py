@@ -1,0 +1,151 @@
+"""The process that stays: it keeps a workspace's server, worker and schedules going until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.service import RPCError
+
+from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile
+from signalroom.engine.worker import connect, connect_soon, make_worker, register_attributes, task_queue
+from signalroom.errors import RetryableError, SignalRoomError
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from signalroom.engine.server import DevServer, Running
+    from signalroom.room import Room
+
+_SERVER_UP_WITHIN_S = 20.0
+_LOOK_EVERY_S = 2.0
+_SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
+_POLLER_MAY_BE_SILENT_S = 300.0
+_log = logging.getLogger("signalroom.engine")
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What the resident process knows of itself; read by its health page.
+
+    Attributes:
+        poller_seen_at: When the server last heard from our worker, UTC; None before the first time.
+        stopping: Whether it has been told to stop.
+    """
+
+    poller_seen_at: datetime | None = None
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What is up.
+
+    Attributes:
+        address: Of the Temporal server.
+        schedules: What the reconciliation did.
+        server: The server of our own; None where ``TEMPORAL_ADDRESS`` named one.
+    """
+
+    address: str
+    schedules: Reconciled
+    server: Running | None
+
+
+@dataclass(slots=True)
+class Resident:
+    """One workspace's worker, with or without a server of its own.
+
+    Attributes:
+        room: The workspace's room; every part of it opened before.
+        server: The server to keep going; None connects to the one that ``TEMPORAL_*`` names.
+        pulse: What it knows of itself.
+    """
+
+    room: Room
+    server: DevServer | None = None
+    pulse: Pulse = field(default_factory=Pulse)
+
+    async def run(
+        self,
+        ready: Callable[[Ready], None],
+        alongside: AbstractContextManager[object] | None = None,
+        running: Running | None = None,
+    ) -> None:
+        """Run until SIGTERM or SIGINT; a step that runs then has 20 seconds to end, and goes on at the next start.
+
+        Args:
+            ready: Called once everything is up.
+            alongside: Entered before ``ready`` and left at the end, e.g. a health page.
+            running: The server of our own, which may not answer yet.
+
+        Raises:
+            ConfigError: The server refuses us.
+            RetryableError: It does not answer; or it has not heard from our worker for five minutes.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        client = await self._client(running)
+        await register_attributes(client)
+        schedules = await reconcile(client, self.room, task_queue(self.room))
+        with alongside or nullcontext():
+            async with make_worker(client, self.room):
+                ready(Ready(client.service_client.config.target_host, schedules, running))
+                await self._watch(client, stop)
+                self.pulse.stopping = True
+
+    async def _client(self, running: Running | None) -> Client:
+        environ = self.room.workspace.environ
+        if running is None:
+            return await connect(environ)
+        return await connect_soon(environ, running.address, self.room.clock, _SERVER_UP_WITHIN_S)
+
+    async def _watch(self, client: Client, stop: asyncio.Event) -> None:
+        """Look after everything every two seconds until told to stop."""
+        began = self.room.clock.monotonic()
+        while not stop.is_set():
+            if self.server and self.server.died():
+                _log.warning("The Temporal server ended (%s); it is started again.", self.server.said())
+                self.server.start()
+            try:
+                await self._look(client)
+                began = self.room.clock.monotonic()
+            except (RPCError, SignalRoomError) as problem:
+                silent_s = self.room.clock.monotonic() - began
+                _log.log(logging.WARNING if silent_s > _SILENCE_IS_NEWS_S else logging.DEBUG, "%s", problem)
+                if silent_s > _POLLER_MAY_BE_SILENT_S:
+                    raise RetryableError(
+                        "The Temporal server has not heard from this worker for five minutes.",
+                        mend="The process ends, so that whoever watches it starts a new one.",
+                    ) from problem
+            try:
+                await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+
+    async def _look(self, client: Client) -> None:
+        """Note that our poller was seen, give up silent runs for lost, and write pauses down."""
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue(self.room)),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        )
+        found = await client.workflow_service.describe_task_queue(request)
+        ours = [one for one in found.pollers if one.identity == client.identity]
+        if not ours:
+            raise RetryableError("The Temporal server does not know our worker.")
+        self.pulse.poller_seen_at = self.room.clock.now()
+        for lost in await asyncio.to_thread(self.room.ledger.runs.sweep):
+            _log.warning("Run %s (%s) was lost.", lost.run_id, lost.step)
+        await mirror_pauses(client, self.room)

@@ -1,0 +1,190 @@
+"""Jobs as Temporal Schedules: made, changed and removed to match the workspace file, pauses kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleCalendarSpec,
+    ScheduleDescription,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleState,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from signalroom.engine.executions import jobs_of
+from signalroom.engine.plans import JOB_ATTRIBUTE, JobPlan, StepPlan
+from signalroom.engine.workflows import JobWorkflow
+from signalroom.workspace.cron import Cron
+from signalroom.workspace.jobs import Job, Overlap
+
+if TYPE_CHECKING:
+    from signalroom.room import Room
+
+_OVERLAP: Mapping[Overlap, ScheduleOverlapPolicy] = {
+    "skip": ScheduleOverlapPolicy.SKIP,
+    "queue": ScheduleOverlapPolicy.BUFFER_ALL,
+    "cancel": ScheduleOverlapPolicy.CANCEL_OTHER,
+}
+_GAPS_AHEAD_DAYS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a reconciliation did, as names of jobs."""
+
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+async def reconcile(client: Client, room: Room, task_queue: str) -> Reconciled:
+    """Make the scheduler's schedules those of the workspace file.
+
+    A schedule that is right is not touched: an update would drop the times that are still to be caught up. One that
+    an operator paused stays paused, and so does one that the ledger remembers where the scheduler's database is new.
+    """
+    prefix = schedule_id(room, "")
+    notes = room.ledger.pauses.notes()
+    wanted = {job.name: _schedule(room, job, task_queue, notes) for job in jobs_of(room).values() if job.schedule}
+    known = {one.id.removeprefix(prefix) async for one in await client.list_schedules() if one.id.startswith(prefix)}
+    done: dict[str, list[str]] = {"created": [], "updated": [], "removed": [], "kept": []}
+    for name, schedule in wanted.items():
+        done[await _put(client, schedule_id(room, name), schedule, paused=name in notes)].append(name)
+    for name in sorted(known - wanted.keys()):
+        await client.get_schedule_handle(schedule_id(room, name)).delete()
+        done["removed"].append(name)
+    return Reconciled(**{what: tuple(names) for what, names in done.items()})
+
+
+def schedule_id(room: Room, job: str) -> str:
+    """Return the id of a job's schedule; the workspace's name keeps those that share a namespace apart."""
+    return f"{room.workspace.name}/job:{job}"
+
+
+async def mirror_pauses(client: Client, room: Room) -> None:
+    """Write into the ledger which jobs are paused: the scheduler's database may be replaced at an upgrade."""
+    prefix = schedule_id(room, "")
+    kept = room.ledger.pauses.notes()
+    async for one in await client.list_schedules():
+        if not one.id.startswith(prefix) or one.schedule is None:
+            continue
+        name, state = one.id.removeprefix(prefix), one.schedule.state
+        if state.paused and kept.get(name) != state.note:
+            room.ledger.pauses.pause(name, state.note or "")
+        elif not state.paused and name in kept:
+            room.ledger.pauses.resume(name)
+
+
+def plan_of(room: Room, job: Job) -> JobPlan:
+    """Return a job as its workflow gets it, with the jobs that wait for it and have no schedule of their own."""
+    settings, silent_s = room.workspace.engine, room.ledger.runs.lease_s
+    steps = [StepPlan(call.text, job.retries, silent_s, settings.step_timeout_s) for call in job.steps]
+    waiting = [one for one in jobs_of(room).values() if job.name in one.after and not one.schedule]
+    return JobPlan(job.name, steps, list(job.after), [plan_of(room, one) for one in waiting])
+
+
+def calendars(cron: Cron) -> list[ScheduleCalendarSpec]:
+    """Return the calendars of a cron line; two where a day of the month or one of the week is enough."""
+    times: dict[str, Any] = {
+        "minute": _ranges(cron.minutes),
+        "hour": _ranges(cron.hours),
+        "month": _ranges(cron.months),
+    }
+    days, weekdays = _ranges(cron.days), _ranges(cron.weekdays)
+    if cron.either_day:
+        return [ScheduleCalendarSpec(**times, day_of_month=days), ScheduleCalendarSpec(**times, day_of_week=weekdays)]
+    return [ScheduleCalendarSpec(**times, day_of_month=days, day_of_week=weekdays)]
+
+
+def shifted(cron: Cron, job: Job, now: datetime) -> list[ScheduleCalendarSpec]:
+    """Return a calendar for each local time of the coming year that the spring change skips: it fires after the gap."""
+    found: list[ScheduleCalendarSpec] = []
+    today = now.astimezone(job.zone).date()
+    for day in (today + timedelta(days=ahead) for ahead in range(-1, _GAPS_AHEAD_DAYS)):
+        for moment in cron.moments(day, job.zone):
+            wall = moment.astimezone(job.zone)
+            if wall.hour in cron.hours and wall.minute in cron.minutes and wall.date() == day:
+                continue
+            numbers = {"minute": wall.minute, "hour": wall.hour, "day_of_month": wall.day, "month": wall.month}
+            parts: dict[str, Any] = {name: [ScheduleRange(number)] for name, number in numbers.items()}
+            found.append(ScheduleCalendarSpec(**parts, year=[ScheduleRange(wall.year)]))
+    return found
+
+
+def _schedule(room: Room, job: Job, task_queue: str, notes: Mapping[str, str]) -> Schedule:
+    cron = job.cron()
+    spec = ScheduleSpec(
+        calendars=[*calendars(cron), *shifted(cron, job, room.clock.now())] if cron else [],
+        time_zone_name=job.timezone,
+    )
+    policy = SchedulePolicy(overlap=_OVERLAP[job.overlap], catchup_window=timedelta(hours=job.catch_up_h))
+    plan = plan_of(room, job)
+    told = json.dumps([asdict(plan), asdict(spec), policy.overlap.name, job.catch_up_h, task_queue], default=str)
+    attribute = SearchAttributePair(SearchAttributeKey.for_keyword(JOB_ATTRIBUTE), job.name)
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            JobWorkflow.run,
+            replace(plan, fingerprint=hashlib.sha256(told.encode()).hexdigest()),
+            id=schedule_id(room, job.name),
+            task_queue=task_queue,
+            typed_search_attributes=TypedSearchAttributes([attribute]),
+        ),
+        spec=spec,
+        policy=policy,
+        state=ScheduleState(paused=job.name in notes, note=notes.get(job.name, "")),
+    )
+
+
+async def _put(client: Client, name: str, wanted: Schedule, *, paused: bool) -> str:
+    try:
+        await client.create_schedule(name, wanted)
+    except ScheduleAlreadyRunningError:
+        handle = client.get_schedule_handle(name)
+        described = await handle.describe()
+        if paused and not described.schedule.state.paused:
+            await handle.pause(note=wanted.state.note)
+        if _fingerprint(described.schedule) == _fingerprint(wanted):
+            return "kept"
+
+        def change(current: ScheduleUpdateInput) -> ScheduleUpdate:
+            return ScheduleUpdate(replace(wanted, state=current.description.schedule.state))
+
+        await handle.update(change)
+        return "updated"
+    return "created"
+
+
+def _fingerprint(schedule: Schedule) -> str:
+    """Return the fingerprint in a schedule's plan, as we wrote it or as the server gives it back; empty for none."""
+    first: Any = schedule.action.args[0] if isinstance(schedule.action, ScheduleActionStartWorkflow) else None
+    if isinstance(first, JobPlan):
+        return first.fingerprint
+    data: bytes = getattr(first, "data", b"{}")
+    return str(json.loads(data).get("fingerprint", ""))
+
+
+def _ranges(numbers: frozenset[int]) -> Sequence[ScheduleRange]:
+    return [ScheduleRange(number) for number in sorted(numbers)]
+
+
+def next_firing(described: ScheduleDescription) -> datetime | None:
+    """Return when a schedule fires next; None when it is paused or never does."""
+    if described.schedule.state.paused:
+        return None
+    return next(iter(described.info.next_action_times), None)

@@ -1,0 +1,91 @@
+"""What the tests of the engine share: a workspace with jobs, a Temporal server of their own, and `up` as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from shop_workspace import make_shop
+from signalroom.clock import SystemClock
+from signalroom.engine.server import DevServer
+
+FAST = '--dynamic-config-value=history.timerProcessorMaxTimeShift="10ms"'
+"""Lets the server's timers fire when they are due: as it comes, they are late by up to a second."""
+
+JOBS = """
+[ledger]
+run_lease_s = 3.0
+delivery_lease_s = 2.0
+[jobs.daily]
+schedule = "0 7 * * *"
+overlap = "queue"
+catch_up_h = 0.01
+steps = ["sync shop", "report pulse"]
+"""
+
+
+def make_world(root, more=JOBS):
+    """Make the shop's workspace with scheduled jobs at ``root`` and return it."""
+    return make_shop(root, more)
+
+
+def dev_server(folder):
+    """Return a server that is not started yet, its database under ``folder``."""
+    return DevServer(folder, SystemClock(), options=[FAST])
+
+
+def wait_for(found, within_s=20.0, every_s=0.05):
+    """Return what ``found`` returns once that is true; fail when it is not in time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(every_s)
+    raise AssertionError(f"nothing within {within_s} s")
+
+
+class Up:
+    """`signalroom up` as a process of its own."""
+
+    def __init__(self, root, environ=None):
+        self.root, self.log = Path(root), Path(root) / "up.log"
+        self._environ = {**os.environ, **(environ or {})}
+        self._process = None
+
+    def start(self, ready=True):
+        program = str(Path(sys.executable).with_name("signalroom"))
+        command = [program, "--workspace", str(self.root), "up", "--port", "0"]
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [*command, f"--temporal-option={FAST}"], stdout=log, stderr=log, env=self._environ
+            )
+        if ready:
+            wait_for(lambda: self._process.poll() is not None or "Press Ctrl-C" in self.log.read_text(), 60)
+            assert self._process.poll() is None, self.log.read_text()
+        return self
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def page(self):
+        return re.search(r"(http://127\.0\.0\.1:\d+)/health", self.log.read_text())[1]
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self):
+        """Ask it to stop and return its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(40)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self.kill()
