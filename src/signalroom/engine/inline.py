@@ -21,6 +21,7 @@ from signalroom.position import Json
 from signalroom.run import Occasion, OnProgress, Progress, Run, ignore_progress
 from signalroom.steps import StreamSync
 from signalroom.stream import Stream, Window
+from signalroom.telemetry import span
 from signalroom.workspace.jobs import StepCall, check_zone, parse_day, parse_step, parse_window
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def run_step(
             progress(report)
 
         try:
-            outcome = _VERBS[step.verb](room, step, occasion.due_at or room.clock.now(), beat)
+            with span("step", step=step.text, job=job, run=run.run_id):
+                outcome = _VERBS[step.verb](room, step, occasion.due_at or room.clock.now(), beat)
         except BaseException as problem:
             room.ledger.runs.finish(run, "error", error=_sentence(problem))
             raise
