@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 
 from crash.cuts import COMMIT_BYTES, Cut, at_the_commit, throughout, trials
 from handmade_loads import Loads
-from signalroom.errors import ConfigError
+from signalroom.errors import ConfigError, RetryableError
 from signalroom.stream import Batch, Column, Raw, Stream, Table
 from signalroom.warehouse.postgres import PostgresWarehouse
 from signalroom.workspace.settings import Secret
@@ -225,3 +226,45 @@ def test_what_a_crashed_load_left_is_dropped_by_the_next(postgres, tmp_path, mon
     wanted = [(1,), (2,), (3,)] if table == "merge" else [(1,), (2,), (2,), (3,)]
     assert rows(dsn, "SELECT k FROM crm.t ORDER BY k") == wanted
     warehouse.close()
+
+
+@pytest.mark.parametrize("table", ["merge", "append"])
+@pytest.mark.parametrize("first", [True, False], ids=["first load", "another load"])
+def test_a_merge_that_lost_its_connection_sends_its_rows_to_nobody_else(postgres, tmp_path, monkeypatch, table, first):
+    """Its lock goes with its connection; those that copy are still there, and another process has begun meanwhile."""
+    from signalroom.warehouse import postgres_copy
+
+    dsn, lake = postgres(), Loads(tmp_path)
+    key = ("k",) if table == "merge" else ()
+    stream = Stream("crm", "orders", (Table("t", (Column("k", "bigint"),), key=key, disposition=table),))
+    cut_off, heir = warehouse_at(dsn), warehouse_at(dsn)
+    if not first:
+        heir.merge(stream, [lake.add(stream, page("k\n9\n"))], lake)
+    load = lake.add(stream, page("k\n1\n2\n"))
+    loser = cut_off.connect().info.backend_pid
+    heir_waits, loser_is_done = threading.Event(), threading.Event()
+
+    def meet(name):
+        if name == "warehouse.copy.begin" and threading.current_thread() is threading.main_thread():
+            rows(dsn, f"SELECT pg_terminate_backend({loser}, 5000)")
+            taking_over.start()
+            assert heir_waits.wait(20)
+        elif name == "warehouse.copy.begin":
+            heir_waits.set()
+            assert loser_is_done.wait(20)
+
+    monkeypatch.setattr(postgres_copy, "failpoint", meet)
+    results = []
+    taking_over = threading.Thread(target=lambda: results.append(heir.merge(stream, [load], lake)))
+    with pytest.raises(RetryableError):
+        cut_off.merge(stream, [load], lake)
+    loser_is_done.set()
+    taking_over.join()
+    assert [one.rows_merged for one in results] == [2]
+    assert rows(dsn, "SELECT k FROM crm.t ORDER BY k") == [(1,), (2,), *([] if first else [(9,)])]
+    assert cut_off.merge(stream, [load], lake).already == (load.load_id,)
+    monkeypatch.undo()
+    heir.merge(stream, [lake.add(stream, page("k\n7\n"))], lake)
+    assert rows(dsn, "SELECT relname FROM pg_class WHERE relname LIKE 'incoming%'") == []
+    for one in (cut_off, heir):
+        one.close()

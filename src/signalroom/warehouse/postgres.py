@@ -134,6 +134,8 @@ class PostgresWarehouse:
                     notes += one.schema.notes
                 failpoint("warehouse.commit.before")
             failpoint("warehouse.commit.after")
+            for table in stream.tables:
+                self._drop_left(f"{stream.source}.{table.name}")
             return replace(bookkeeping.total(results, pending, notes), already=already)
 
     def _record(self, loads: Sequence[Load], *, replay: bool) -> tuple[list[Load], tuple[str, ...]]:
@@ -171,7 +173,7 @@ class PostgresWarehouse:
     def _apply(
         self, duck: duckdb.DuckDBPyConnection, stream: Stream, one: Prepared, loads: Sequence[Load], *, replay: bool
     ) -> MergeResult:
-        there, incoming = exists(self._execute, one.plan.title), incoming_name(one.plan.title)
+        there, incoming = exists(self._execute, one.plan.title), self._incoming(one.plan.title)
         url, timeout_s, lines = self.url.reveal(), self.connect_timeout_s, self.connections
         publish = publishes(one, exists=there)
         make_incoming(one, url, incoming, publish=publish, timeout_s=timeout_s)
@@ -192,6 +194,30 @@ class PostgresWarehouse:
             bookkeeping.write_columns(self._execute, stream.source, table, loads[-1].load_id, one.schema.columns)
         bookkeeping.write_positions(self._execute, stream.source, stream.name, one.plan.positions, one.plan.owners)
         return result
+
+    def _incoming(self, title: str) -> str:
+        """Return the name of this merge's incoming table, which no other merge has.
+
+        A merge that lost its connection, and so the stream's lock, may still be copying: into a table of its own.
+        """
+        return f"{incoming_name(title)}_{self._execute('SELECT txid_current()', [])[0][0]}"
+
+    def _drop_left(self, title: str) -> None:
+        """Drop the incoming tables that crashed merges left, but for those that somebody still writes to."""
+        import psycopg
+
+        left = self._execute(
+            """SELECT 'signalroom.' || relname FROM pg_class WHERE relnamespace = CAST('signalroom' AS regnamespace)
+                AND relkind = 'r' AND starts_with('signalroom.' || relname, ?)""",
+            [incoming_name(title)],
+        )
+        for (name,) in left:
+            try:
+                with self.connect().transaction():
+                    self.connect().execute("SET LOCAL lock_timeout = '2s'")
+                    session.execute(self.connect(), f"DROP TABLE IF EXISTS {name}", [])
+            except psycopg.errors.LockNotAvailable:
+                continue  # the next merge drops it
 
     @contextmanager
     def _staging(self) -> Generator[duckdb.DuckDBPyConnection]:

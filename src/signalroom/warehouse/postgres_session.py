@@ -66,7 +66,9 @@ def _typed(problem: psycopg.Error, what: str) -> SignalRoomError:
     sentence = f"Postgres could not {what}: {said}."
     if state.startswith("28") or state in ("3D000", "42501") or "password authentication failed" in str(problem):
         return ConfigError(sentence, mend="Check the user, its password and its rights.")
-    if state.startswith(_RETRYABLE) or isinstance(problem, psycopg.OperationalError):
+    # a merge whose lock is lost fills a table that the merge after it may drop
+    lost = state == "42P01" and "signalroom.incoming_" in said
+    if lost or state.startswith(_RETRYABLE) or isinstance(problem, psycopg.OperationalError):
         return RetryableError(sentence, mend="Try again later.")
     return DataError(sentence, mend="Correct the SQL or the data.")
 
