@@ -31,7 +31,8 @@ def to_email(
     from email.policy import SMTP
     from email.utils import format_datetime, parseaddr
 
-    mail = EmailMessage(policy=SMTP)
+    # Plain ASCII on the wire: not every server takes 8-bit mail, and one that does not breaks it silently.
+    mail = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     mail["Subject"] = " ".join(message.subject.split())
     mail["From"] = sender
     mail["To"] = recipient

@@ -105,7 +105,8 @@ def _send(ledger: Ledger, channel: Channel, claimed: Delivery) -> str:
     except UnknownOutcomeError as doubt:
         wait_s = ASK_AFTER_S if doubt.retry_after_s is None else doubt.retry_after_s
         ledger.deliveries.settle(claimed, "unknown", error=str(doubt), ask_in_s=wait_s)
-        raise UnknownOutcomeError(doubt.message, mend=doubt.mend, retry_after_s=wait_s) from doubt
+        # A second more: until then, its last moment included, nobody may claim it.
+        raise UnknownOutcomeError(doubt.message, mend=doubt.mend, retry_after_s=wait_s + 1) from doubt
     except (DataError, RetryableError, ConfigError) as refused:
         ledger.deliveries.settle(claimed, "failed", error=str(refused))
         raise

@@ -143,7 +143,7 @@ class Trial:
             # A channel whose upstream knows a repetition by its key may have repeated it by itself.
             return self.send(one).state == "sent"
         except UnknownOutcomeError as doubt:
-            same(doubt.retry_after_s, ASK_AFTER_S, "when to ask")
+            same(doubt.retry_after_s, ASK_AFTER_S + 1, "when to ask")
         arrived = self.bench.arrived()
         self.stands(one, "unknown", arrived)
         fails(RetryableError, lambda: self.send(one), "asking while it may be arriving")
