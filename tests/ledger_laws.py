@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from signalroom.errors import DataError
+from signalroom.errors import ConfigError, DataError
 from signalroom.message import Delivery, Image, Message, delivery_key
 from signalroom.run import Occasion
 
@@ -235,6 +235,32 @@ class DeliveryLaws:
     def test_settling_what_nobody_claimed(self, ledger):
         with pytest.raises(DataError, match="no delivery of daily"):
             ledger.deliveries.settle(delivery(), "sent")
+
+    def test_what_may_be_arriving_is_left_alone_for_a_while(self, ledger, clock):
+        claimed = ledger.deliveries.claim(delivery())
+        ledger.deliveries.settle(claimed, "unknown", error="Silence.", ask_in_s=60)
+        assert (ledger.deliveries.claim(delivery()), ledger.deliveries.free_in_s(claimed.key)) == (None, 60)
+        clock.advance(61)
+        assert ledger.deliveries.free_in_s(claimed.key) == 0
+        assert ledger.deliveries.claim(delivery()).state == "unknown"
+
+    def test_a_person_decides(self, ledger, clock):
+        claimed = ledger.deliveries.claim(delivery(digest="d1"))
+        with pytest.raises(ConfigError, match="being sent"):
+            ledger.deliveries.decide(claimed.key, "sent", "Ann saw it.")
+        ledger.deliveries.settle(claimed, "unknown", error="Silence.", ask_in_s=60)
+        failed = ledger.deliveries.decide(claimed.key, "failed", "Ann has nothing.")
+        assert (failed.state, failed.error, failed.receipt) == ("failed", "Ann has nothing.", "")
+        again = ledger.deliveries.claim(delivery())
+        assert again.state == "inflight"
+        clock.advance(601)  # its sender died, so anybody may decide
+        sent = ledger.deliveries.decide(claimed.key, "sent", "Ann saw it.")
+        assert (sent.state, sent.error, sent.receipt, sent.digest) == ("sent", "", "Ann saw it.", "d1")
+        assert ledger.deliveries.settle(again, "failed").state == "sent"
+        with pytest.raises(ConfigError, match="was sent: Ann saw it"):
+            ledger.deliveries.decide(claimed.key, "failed", "No.")
+        with pytest.raises(ConfigError, match="no delivery 'nothing'"):
+            ledger.deliveries.decide("nothing", "sent", "")
 
     def test_exactly_one_of_many_gets_each_key(self, ledger):
         wanted = [delivery(f"r{n}@x.io") for n in range(200)]

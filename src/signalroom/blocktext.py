@@ -1,16 +1,27 @@
-"""Slack blocks as text: what a terminal preview, an archive or a client without blocks shows.
+"""Slack blocks as text, and measured: what a terminal shows of them, and what Slack would not take.
 
 Blocks travel in a :class:`~signalroom.message.Message` between stages, and both ends read them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from signalroom.errors import DataError
 from signalroom.position import Json
+
+MAX_BLOCKS: Final = 50
+MAX_CHARACTERS: Final = 13_200
+"""Slack refuses more text over all blocks of a message (``msg_blocks_too_long``), without documenting it."""
+
+MAX_TEXT: Final = 3_000
+"""Characters in the text of one block."""
+
+_SILENT: Final = frozenset({"type", "block_id", "action_id", "url", "image_url", "value", "style"})
 
 _LINK = re.compile(r"<(?P<url>[^<>|\s]+)\|(?P<text>[^<>]*)>|<(?P<bare>(?:https?|mailto):[^<>|\s]+)>")
 _STYLED = re.compile(r"(?<![\w*_~])([*_~])(?=\S)(?P<inner>[^\n]*?\S)\1(?![\w*_~])")
@@ -47,6 +58,39 @@ def classic(blocks: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
             body = body[: body.rfind("\n", 0, 2_940)] + "\n…" if "\n" in body[:2_940] else body[:2_940] + "…"
         plain.append({"type": "section", "text": {"type": "mrkdwn", "text": f"```{body}```"}})
     return plain
+
+
+def check_blocks(blocks: Sequence[Mapping[str, Json]], where: str) -> None:
+    """Hold finished blocks to what Slack enforces over a whole message.
+
+    Raises:
+        DataError: No block, more than 50, a number that JSON cannot carry, or more than 13,200 characters in all.
+    """
+    if not blocks:
+        raise DataError(f"{where} renders to nothing.", mend="Write at least a line.")
+    if len(blocks) > MAX_BLOCKS:
+        raise DataError(f"{where} makes {len(blocks)} blocks; Slack takes {MAX_BLOCKS}.", mend="Say less.")
+    characters = weight(blocks, where)
+    if characters > MAX_CHARACTERS:
+        raise DataError(
+            f"{where} renders to {characters:,} characters in all blocks; Slack takes about {MAX_CHARACTERS:,}.",
+            mend="Show fewer rows.",
+        )
+
+
+def weight(value: Json, where: str = "the message") -> int:
+    """Return the characters that Slack counts in blocks; raises DataError for a number that JSON cannot carry."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where} holds {value}, which JSON cannot carry.", mend="Turn it into null in the query.")
+    if isinstance(value, Mapping):
+        return sum(
+            weight(inner, where) for key, inner in value.items() if key not in _SILENT or isinstance(inner, float)
+        )
+    if isinstance(value, Sequence):
+        return sum(weight(inner, where) for inner in value)
+    return 0
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:

@@ -5,6 +5,7 @@
     SignalRoomError
     ├── ConfigError       a person must edit something; retrying is pointless
     ├── RetryableError    the same call may work later
+    │   └── UnknownOutcomeError   it may have worked already: ask before it is made again
     └── DataError         set these rows aside; the rest may go on
 
 Every message is one sentence that says what is wrong, where, and the mend.
@@ -47,6 +48,14 @@ class RetryableError(SignalRoomError):
     def __init__(self, message: str, *, mend: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message, mend=mend)
         self.retry_after_s = retry_after_s
+
+
+class UnknownOutcomeError(RetryableError):
+    """The call may have taken effect or not, and only the other side knows: ask it before the call is made again.
+
+    Args:
+        retry_after_s: Seconds until what is still under way will have arrived, and asking makes sense.
+    """
 
 
 class DataError(SignalRoomError):

@@ -70,6 +70,7 @@ class Delivery:
         digest: The archived message; empty until there is one.
         attempt: How often it was claimed for sending.
         fence: Rises with each claim; an older claimer can no longer settle it.
+        created_at: When the ledger first knew of it (UTC): nothing was sent before; None until it does.
     """
 
     key: str
@@ -83,12 +84,37 @@ class Delivery:
     digest: str = ""
     attempt: int = 0
     fence: int = 0
+    created_at: datetime | None = None
 
 
-def delivery_key(report: str, due_at: datetime, channel: str, recipient: str) -> str:
-    """Return the key under which a report is delivered at most once to one recipient of one channel."""
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A message as one channel would send it, held against that channel's limits.
+
+    Attributes:
+        text: What a reader would see, as plain text.
+        facts: What it measures against each limit, e.g. ``17 of 50 blocks``.
+        problems: Why the channel would refuse it, a sentence with its mend each; empty when it would not.
+    """
+
+    text: str
+    facts: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def delivery_key(report: str, due_at: datetime, channel: str, recipient: str, *, again: int = 0) -> str:
+    """Return the key under which a report is delivered at most once to one recipient of one channel.
+
+    Args:
+        report: Its name.
+        due_at: The moment it is due.
+        channel: Name of the channel.
+        recipient: Who receives it.
+        again: How many-th time a person sends on purpose what had arrived; 0 for what is sent by itself.
+    """
     import uuid
     from datetime import UTC
 
     moment = due_at.astimezone(UTC).isoformat(timespec="seconds")
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"signalroom:{report}|{moment}|{channel}|{recipient}").hex
+    repeat = f"|again {again}" if again else ""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"signalroom:{report}|{moment}|{channel}|{recipient}{repeat}").hex

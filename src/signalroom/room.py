@@ -36,6 +36,7 @@ class Room:
     workspace: Workspace
     clock: Clock = field(default_factory=SystemClock)
     _sources: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    _channels: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @classmethod
     def open(cls, root: Path, *, clock: Clock | None = None) -> Room:
@@ -117,11 +118,13 @@ class Room:
 
     def channel(self, name: str) -> Channel:
         """Return a channel; raises ConfigError naming the nearest when there is none of that name."""
-        part = self.workspace.channels.get(name)
-        if part is None:
-            known = self.workspace.channels
-            raise ConfigError(f"There is no channel {name!r}.", mend=nearest(name, known) or _choices(known))
-        return self.workspace.create(part, self.clock)
+        if name not in self._channels:  # one for all its messages: they share the vendor's allowance
+            part = self.workspace.channels.get(name)
+            if part is None:
+                known = self.workspace.channels
+                raise ConfigError(f"There is no channel {name!r}.", mend=nearest(name, known) or _choices(known))
+            self._channels[name] = self.workspace.create(part, self.clock)
+        return self._channels[name]
 
     def report(self, name: str) -> Report:
         """Return a report; raises ConfigError naming the nearest when there is none of that name."""

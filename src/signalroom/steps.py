@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
+from signalroom.channels.once import send_again, send_once
+from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
 from signalroom.message import Delivery, Message, delivery_key
@@ -114,7 +115,7 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
     """Send a report once to each recipient of its channels; what was sent under the same key is not sent again.
 
     Raises:
-        RetryableError: Another process is sending it, or died while it was.
+        RetryableError: Another process is sending it, or a recipient's channel may take it later.
         SignalRoomError: What a recipient's channel raised, once all the others were served.
     """
     planned = [
@@ -122,16 +123,20 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
         for name in channels or room.channels_of(report)
         for recipient in room.channel(name).recipients()
     ]
-    known = [room.ledger.deliveries.get(one.key) for one in planned]
-    if all(one is not None and one.state == "sent" for one in known):
-        return [one for one in known if one is not None]
-    message = preview(room, report, day)
-    digest = room.ledger.archive.put(message, due_at)
+    room.ledger.deliveries.plan(planned)  # whatever happens next, what is due can be seen
+    known = [room.ledger.deliveries.get(one.key) or one for one in planned]
+    if all(one.state == "sent" for one in known):
+        return known
+    # Who is served late reads what the others of the channel have read already.
+    digests = {one.channel: one.digest for one in known if one.digest and one.state not in ("pending", "failed")}
+    fresh = ""
     sent: list[Delivery] = []
     failed: list[SignalRoomError] = []
     for one in planned:  # a recipient that fails keeps nobody else waiting
+        if one.channel not in digests:
+            fresh = digests[one.channel] = fresh or room.ledger.archive.put(preview(room, report, day), due_at)
         try:
-            sent.append(_send_once(room, replace(one, digest=digest), message))
+            sent.append(send_once(room.ledger, room.channel(one.channel), replace(one, digest=digests[one.channel])))
         except SignalRoomError as problem:
             failed.append(problem)
     if failed:
@@ -139,31 +144,12 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
     return sent
 
 
-def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
-    """Send to one recipient unless somebody did; ask the channel first where a sender died half-way."""
-    deliveries, channel = room.ledger.deliveries, room.channel(planned.channel)
-    claimed = deliveries.claim(planned)
-    if claimed is None:
-        known = deliveries.get(planned.key)
-        if known is not None and known.state == "sent":
-            return known
-        # Somebody is at it, or died at it: only its lease tells, and to go on now would be to call it sent.
-        raise RetryableError(
-            f"Report {planned.report} is on its way to {planned.recipient}: another process has it.",
-            mend="Run the step again: once that process's time has passed, the channel is asked what arrived.",
-            retry_after_s=deliveries.free_in_s(planned.key),
-        )
-    failpoint("steps.deliver.claimed")
-    receipt = channel.find(claimed.key, claimed.recipient) if claimed.state == "unknown" else None
-    if receipt is None:
-        archived = room.ledger.archive.get(claimed.digest)  # a resend is the message that was rendered first
-        try:
-            receipt = channel.send(archived.message if archived else message, claimed.recipient, claimed.key)
-        except (DataError, RetryableError, ConfigError) as refused:
-            deliveries.settle(claimed, "failed", error=str(refused))
-            raise
-        failpoint("steps.deliver.sent")
-    return deliveries.settle(claimed, "sent", receipt=receipt)
+def resend(room: Room, key: str) -> Delivery:
+    """Send an archived message again to one recipient because a person asks for it; see :func:`send_again`."""
+    known = room.ledger.deliveries.get(key)
+    if known is None:
+        raise ConfigError(f"There is no delivery {key!r}.", mend="`signalroom deliveries` lists them.")
+    return send_again(room.ledger, room.channel(known.channel), known)
 
 
 def replay(

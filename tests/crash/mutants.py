@@ -95,15 +95,15 @@ def _manifest_first() -> None:
 def _sent_first() -> None:
     from signalroom import steps
 
-    def send(room: Any, planned: Any, message: Any) -> Any:
-        claimed = room.ledger.deliveries.claim(planned)
+    def send(ledger: Any, channel: Any, planned: Any) -> Any:
+        claimed = ledger.deliveries.claim(planned)
         if claimed is None:
-            return room.ledger.deliveries.get(planned.key)
-        settled = room.ledger.deliveries.settle(claimed, "sent", receipt="it will be")
-        receipt = room.channel(planned.channel).send(message, claimed.recipient, claimed.key)
-        return replace(settled, receipt=receipt)
+            return ledger.deliveries.get(planned.key)
+        settled = ledger.deliveries.settle(claimed, "sent", receipt="it will be")
+        message = ledger.archive.get(planned.digest).message
+        return replace(settled, receipt=channel.send(message, claimed.recipient, claimed.key))
 
-    steps._send_once = send
+    steps.send_once = send
 
 
 _MUTANTS: dict[str, Callable[[], None]] = {

@@ -89,12 +89,12 @@ def test_the_mail_is_alternative_then_related(channel):
 
 
 def test_the_same_key_is_the_same_delivery(channel):
-    assert channel.find(KEY, "") is None
+    assert channel.find(KEY, "", channel.clock.now()) is None
     first = send(channel)
     before = (first / "email.eml").read_bytes()
     channel.clock.at += timedelta(days=3)
     assert send(channel, Message("daily_ccw", "other", "other")) == first
-    assert channel.find(KEY, "") == str(first)
+    assert channel.find(KEY, "", channel.clock.now()) == str(first)
     assert (first / "email.eml").read_bytes() == before
     assert not list(channel.folder.joinpath(".writing").iterdir())
 
@@ -125,7 +125,7 @@ def test_names_cannot_leave_the_folder(channel, change):
 
 def test_two_writers_of_one_key_leave_one_folder(channel, monkeypatch):
     kept = send(channel)
-    monkeypatch.setattr(FileChannel, "find", lambda *_: None)
+    monkeypatch.setattr(FileChannel, "_written", lambda *_: None)
     assert send(channel, Message("daily_ccw", "late", "late", data=MESSAGE.data)) == kept
     assert (kept / "slack.json").exists()
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_tried_again(channel, monkeypatch):
     with pytest.raises(RetryableError, match="No space left"):
         send(channel)
     monkeypatch.undo()
-    assert channel.find(KEY, "") is None
+    assert channel.find(KEY, "", channel.clock.now()) is None
     assert send(channel).is_dir()
 
 
@@ -185,7 +185,7 @@ def test_killed_at_every_border_and_sent_again_there_is_one_whole_folder(tmp_pat
     for number, name in enumerate(log.read_text().split(), 1):
         root = tmp_path / f"kill{number}"
         assert run(root, SIGNALROOM_FAILPOINT_KILL=str(number)).returncode == -signal.SIGKILL
-        found = FileChannel(root=root).find("key1", "")
+        found = FileChannel(root=root).find("key1", "", datetime(2026, 11, 20, tzinfo=UTC))
         assert (found is not None) == (name == "channels.file.rename.after")
         assert run(root).returncode == 0
         assert [folder.name for folder in (root / ".signalroom/outbox/r").glob("*/*")] == ["key1"]

@@ -20,11 +20,11 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from email.message import EmailMessage
+from datetime import date, datetime
 from pathlib import Path
 
 from signalroom.blocktext import as_text
+from signalroom.channels.mail import to_email
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
@@ -67,7 +67,7 @@ class FileChannel:
             DataError: A name that is no file name.
             RetryableError: Nothing was written: a full disk, a folder that may not be written.
         """
-        if (found := self.find(key, recipient)) is not None:
+        if (found := self._written(key)) is not None:
             return found
         final = self.folder / _safe(message.report) / _day(message, self.clock).isoformat() / key
         files = dict(_files(message, recipient, key, self.clock))
@@ -81,8 +81,11 @@ class FileChannel:
                 mend="Free disk space, or mend the folder's permissions.",
             ) from error
 
-    def find(self, key: str, recipient: str) -> str | None:  # noqa: ARG002 - one recipient, and the key has it
+    def find(self, key: str, recipient: str, since: datetime) -> str | None:  # noqa: ARG002 - the key has it all
         """Return the path of the folder written under ``key``, or None."""
+        return self._written(key)
+
+    def _written(self, key: str) -> str | None:
         if not _KEY.fullmatch(key):
             raise DataError(f"{key!r} is no delivery key.", mend="Make it with delivery_key().")
         for report in _folders(self.folder):
@@ -130,40 +133,6 @@ class FileChannel:
         for left in _folders(self.folder / _WRITING, hidden=True):
             if now - left.stat().st_mtime > _STALE_S:
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def to_email(message: Message, *, sender: str, recipient: str, key: str, clock: Clock) -> EmailMessage:
-    """Return a message as an e-mail: text and HTML as alternatives, charts related to the HTML by content id.
-
-    The same key gives the same Message-ID and boundaries, so that a resend is the same mail to a mail program.
-
-    Args:
-        message: What is said; its HTML refers to pictures as ``cid:NAME``.
-        sender: The From address.
-        recipient: The To address.
-        key: The delivery key.
-        clock: Gives the Date header.
-    """
-    from email.policy import SMTP
-    from email.utils import format_datetime
-
-    mail = EmailMessage(policy=SMTP)
-    mail["Subject"] = " ".join(message.subject.split())
-    mail["From"] = sender
-    mail["To"] = recipient
-    mail["Date"] = format_datetime(clock.now())
-    mail["Message-ID"] = f"<{key}@{sender.rpartition('@')[2] or 'localhost'}>"
-    mail.set_content(message.text)
-    if message.html:
-        mail.add_alternative(message.html, subtype="html")
-        body = [part for part in mail.iter_parts() if isinstance(part, EmailMessage)][-1]
-        for image in message.images:
-            body.add_related(
-                image.png, "image", "png", cid=f"<{image.name}>", filename=image.name, disposition="inline"
-            )
-    for at, part in enumerate(part for part in mail.walk() if part.is_multipart()):
-        part.set_boundary(f"=_{key}_{at}")
-    return mail
 
 
 def _files(message: Message, recipient: str, key: str, clock: Clock) -> Iterator[tuple[str, bytes]]:

@@ -32,6 +32,7 @@ ENTRIES = {
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
     "jobs": Entry("signalroom.cli.jobs", "Show when each job runs; pause, resume or start one.", _LOOK),
     "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
+    "deliveries": Entry("signalroom.cli.deliveries", "List what was sent to whom; settle or send again.", _LOOK),
     "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
     "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),
 }

@@ -19,7 +19,8 @@ from signalroom.cli.command import command, json_option
 from signalroom.cli.demo_truth import Compared, compare, fetch_truth
 from signalroom.cli.demo_world import DemoState, environment, prepare, write_environment, write_exports
 from signalroom.cli.output import count, duration, print_json, print_table, size, table_text
-from signalroom.cli.report import message_record, message_text
+from signalroom.cli.preview import message_text
+from signalroom.cli.report import message_record
 from signalroom.cli.session import Session, pass_session
 from signalroom.cli.sync import stream_notes, stream_row
 from signalroom.errors import DataError

@@ -9,6 +9,7 @@ import click
 
 from signalroom.cli.command import command, json_option
 from signalroom.cli.output import print_json
+from signalroom.cli.preview import message_text, print_shown, shown_by, shown_record
 from signalroom.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 @command()
 @click.argument("name")
 @click.option("--date", "day", metavar="D", default="", help="Local day: yesterday (the default), today, YYYY-MM-DD.")
-@click.option("--preview", is_flag=True, help="Show it and send nothing (the default).")
+@click.option(
+    "--preview", is_flag=True, help="Show it as each of its channels would send it, with their limits (the default)."
+)
 @click.option("--send", is_flag=True, help="Send it once to each recipient; what was sent is not sent again.")
-@click.option("--channel", metavar="C", default="", help="Send to this channel only, whatever the workspace says.")
+@click.option("--channel", metavar="C", default="", help="This channel only, whatever the workspace says.")
 @json_option
 @pass_session
 def report(session: Session, name: str, day: str, preview: bool, send: bool, channel: str, as_json: bool) -> None:
@@ -38,18 +41,21 @@ def report(session: Session, name: str, day: str, preview: bool, send: bool, cha
         if send:
             _send(session, room, name, day, channel, as_json=as_json)
         else:
-            _preview(room, name, day, as_json=as_json)
+            _preview(room, name, day, channel, as_json=as_json)
 
 
-def _preview(room: Room, name: str, day: str, *, as_json: bool) -> None:
+def _preview(room: Room, name: str, day: str, channel: str, *, as_json: bool) -> None:
     from signalroom import steps
     from signalroom.engine import inline
 
     message = steps.preview(room, name, inline.report_day(room, day))
+    every = shown_by(room, name, channel, message)
     if as_json:
-        print_json(message_record(message))
-        return
-    click.echo(message_text(message), nl=False)
+        print_json({**message_record(message), "channels": [shown_record(one) for one in every]})
+    elif every:
+        print_shown(every)
+    else:
+        click.echo(message_text(message), nl=False)
 
 
 def _send(session: Session, room: Room, name: str, day: str, channel: str, *, as_json: bool) -> None:
@@ -67,15 +73,6 @@ def _send(session: Session, room: Room, name: str, day: str, channel: str, *, as
         return
     for one in outcome.deliveries:
         click.echo(delivery_line(one, again=one.key in before))
-
-
-def message_text(message: Message) -> str:
-    """Return a message as a terminal shows it: its Slack form where it has one, else its plain text."""
-    from signalroom.blocktext import as_text
-
-    if message.blocks:
-        return as_text(message.blocks)
-    return f"{message.text or message.sms or message.subject}\n"
 
 
 def message_record(message: Message) -> Mapping[str, Json]:

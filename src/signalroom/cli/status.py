@@ -27,6 +27,7 @@ def status(session: Session, as_json: bool) -> None:
         streams, problems = _streams(room)
         records = _stream_records(room, streams)
         reports = _report_records(room)
+        problems += _in_doubt(room)
         if as_json:
             print_json({"streams": records, "reports": reports, "problems": problems})
             return
@@ -46,6 +47,15 @@ def _streams(room: Room) -> tuple[list[Stream], list[str]]:
         except SignalRoomError as problem:
             problems.append(f"The streams of {name} are not shown: {problem}")
     return streams, problems
+
+
+def _in_doubt(room: Room) -> list[str]:
+    """Return a sentence about the deliveries that a person may have to settle."""
+    found = room.ledger.deliveries.list(state="unknown", limit=1000)
+    if not found:
+        return []
+    what = "1 delivery" if len(found) == 1 else f"{len(found)} deliveries"
+    return [f"{what} may or may not have arrived: `signalroom deliveries --state unknown` lists them."]
 
 
 def _stream_records(room: Room, streams: list[Stream]) -> list[Mapping[str, Json]]:

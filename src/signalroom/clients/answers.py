@@ -22,7 +22,7 @@ class Answer:
     """A whole answer.
 
     Attributes:
-        status: 2xx.
+        status: 2xx, or another that the request called an answer.
         body: The exact bytes, decompressed.
         document: The body read as JSON, its fractions as Decimal; None when no JSON was expected.
         elapsed_s: Seconds the attempt that succeeded took.

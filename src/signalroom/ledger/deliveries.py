@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from signalroom.errors import DataError
+from signalroom.errors import ConfigError, DataError
 from signalroom.failpoints import failpoint
 from signalroom.ledger.store import Store, clean
 from signalroom.message import Delivery, DeliveryState
@@ -25,6 +25,7 @@ class Deliveries:
 
         (none) | pending | failed ──claim──► inflight ──settle──► sent | failed | unknown | pending
         unknown | inflight past its lease ──claim──► inflight, handed out as ``unknown``: ask the channel first
+        unknown | failed | pending ──decide──► sent | failed, by a person
 
     ``sent`` is terminal.
     """
@@ -60,7 +61,7 @@ class Deliveries:
         with self._store.write() as connection:
             connection.execute(self._insert(connection, self._row(delivery, "pending")))
             row = connection.execute(sa.select(table).where(table.c.key == delivery.key).with_for_update()).one()
-            if row.state == "sent" or (row.state == "inflight" and row.lease_until >= now):
+            if row.state == "sent" or (row.lease_until is not None and row.lease_until >= now):
                 return None
             ambiguous = row.state in {"unknown", "inflight"}
             values = {
@@ -78,7 +79,9 @@ class Deliveries:
         failpoint("ledger.claim.after")
         return claimed
 
-    def settle(self, delivery: Delivery, state: Settled, receipt: str = "", error: str = "") -> Delivery:
+    def settle(
+        self, delivery: Delivery, state: Settled, receipt: str = "", error: str = "", *, ask_in_s: float = 0.0
+    ) -> Delivery:
         """Record how a claim ended and return the delivery as the ledger has it now.
 
         A claim that was taken over no longer counts, with one exception: ``sent`` always lands, because a receipt
@@ -89,6 +92,7 @@ class Deliveries:
             state: How it ended.
             receipt: What the channel gave back.
             error: One sentence, when it failed or is unknown.
+            ask_in_s: Seconds for which an unknown one cannot be claimed: what is still on its way cannot be found yet.
 
         Raises:
             DataError: The ledger has no such delivery.
@@ -110,7 +114,8 @@ class Deliveries:
                 if state == "sent" and receipt != row.receipt:
                     values = {"error": clean(f"It was also accepted as {receipt}: the recipient may have two.")}
             elif ours or state == "sent":
-                values = {"state": state, "receipt": receipt, "error": clean(error), "lease_until": None}
+                until = now + timedelta(seconds=ask_in_s) if state == "unknown" and ask_in_s > 0 else None
+                values = {"state": state, "receipt": receipt, "error": clean(error), "lease_until": until}
                 values["digest"] = delivery.digest or row.digest
             if values:
                 where = table.c.key == delivery.key
@@ -119,6 +124,33 @@ class Deliveries:
         failpoint("ledger.settle.after")
         return settled
 
+    def decide(self, key: str, state: Literal["sent", "failed"], reason: str) -> Delivery:
+        """Record what a person found out about a delivery, and return it; a later ``failed`` one may be sent again.
+
+        Args:
+            key: Its key.
+            state: Whether it arrived.
+            reason: One sentence for whoever reads the ledger.
+
+        Raises:
+            ConfigError: There is no such delivery, it was sent, or somebody is sending it.
+        """
+        table, now = self._table, self._store.clock.now()
+        with self._store.write() as connection:
+            row = connection.execute(sa.select(table).where(table.c.key == key).with_for_update()).one_or_none()
+            if row is None:
+                raise ConfigError(f"There is no delivery {key!r}.", mend="`signalroom deliveries` lists them.")
+            if row.state == "sent":
+                raise ConfigError(f"The delivery {key} was sent: {row.receipt}.", mend="Leave it as it is.")
+            if row.state == "inflight" and row.lease_until >= now:
+                raise ConfigError(f"The delivery {key} is being sent.", mend="Wait until that has ended.")
+            told = (
+                {"receipt": clean(reason), "error": ""} if state == "sent" else {"receipt": "", "error": clean(reason)}
+            )
+            values = {**told, "state": state, "fence": row.fence + 1, "lease_until": None, "updated_at": now}
+            connection.execute(table.update().where(table.c.key == key).values(values))
+            return self._found(connection, key)
+
     def get(self, key: str) -> Delivery | None:
         """Return one delivery, or None; one that a crash left behind shows as ``inflight`` until it is claimed."""
         with self._store.read() as connection:
@@ -126,10 +158,10 @@ class Deliveries:
         return None if row is None else _delivery(row)
 
     def free_in_s(self, key: str) -> float:
-        """Return how many seconds a claim that nobody settled still holds a delivery; 0 when it may be claimed."""
+        """Return for how many seconds a delivery cannot be claimed: it is being sent, or may still be arriving."""
         table = self._table
         with self._store.read() as connection:
-            query = sa.select(table.c.lease_until).where(table.c.key == key, table.c.state == "inflight")
+            query = sa.select(table.c.lease_until).where(table.c.key == key, table.c.state != "sent")
             until = connection.execute(query).scalar_one_or_none()
         return 0.0 if until is None else max(0.0, (until - self._store.clock.now()).total_seconds())
 
@@ -184,4 +216,5 @@ def _delivery(row: sa.Row[Any], state: DeliveryState | None = None) -> Delivery:
         digest=row.digest,
         attempt=row.attempt,
         fence=row.fence,
+        created_at=row.created_at,
     )

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from signalroom.blocktext import as_text, classic
+from signalroom.blocktext import MAX_BLOCKS, MAX_CHARACTERS, as_text, check_blocks, classic
 from signalroom.errors import ConfigError, DataError
 from signalroom.position import Json
 from signalroom.reports import formats
@@ -33,13 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BLOCKS", "MAX_CHARACTERS", "Composer", "as_text", "check_blocks", "classic"]
 
-MAX_BLOCKS: Final = 50
-MAX_CHARACTERS: Final = 13_200
-"""Slack refuses more text over all blocks of a message (``msg_blocks_too_long``), without documenting it."""
-
 _MARK: Final = "\x1e"  # cannot come from data: control characters are dropped on the way in
 _RULE: Final = re.compile(r"^[ \t]*(?:-{3,}|_{3,}|\*{3,}|[─═]{3,})[ \t]*$", re.MULTILINE)
-_SILENT: Final = frozenset({"type", "block_id", "action_id", "url", "image_url", "value", "style"})
 
 
 class Composer:
@@ -217,38 +212,6 @@ class Composer:
             return DataVisualizationBlock(_raw(title), kind(drawn, AxisConfig(names)))
 
         return self._add(build)
-
-
-def check_blocks(blocks: Sequence[Mapping[str, Json]], where: str) -> None:
-    """Hold finished blocks to what Slack enforces over a whole message.
-
-    Raises:
-        DataError: No block, more than 50, a number that JSON cannot carry, or more than 13,200 characters in all.
-    """
-    if not blocks:
-        raise DataError(f"{where} renders to nothing.", mend="Write at least a line.")
-    if len(blocks) > MAX_BLOCKS:
-        raise DataError(f"{where} makes {len(blocks)} blocks; Slack takes {MAX_BLOCKS}.", mend="Say less.")
-    characters = sum(_weigh(block, where) for block in blocks)
-    if characters > MAX_CHARACTERS:
-        raise DataError(
-            f"{where} renders to {characters:,} characters in all blocks; Slack takes about {MAX_CHARACTERS:,}.",
-            mend="Show fewer rows.",
-        )
-
-
-def _weigh(value: Json, where: str) -> int:
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(f"{where} holds {value}, which JSON cannot carry.", mend="Turn it into null in the query.")
-    if isinstance(value, Mapping):
-        return sum(
-            _weigh(inner, where) for key, inner in value.items() if key not in _SILENT or isinstance(inner, float)
-        )
-    if isinstance(value, Sequence):
-        return sum(_weigh(inner, where) for inner in value)
-    return 0
 
 
 def _sections(text: str, where: str) -> list[Block]:

@@ -24,10 +24,11 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from signalroom import smstext
 from signalroom.blocktext import as_text
 from signalroom.errors import ConfigError, DataError, SignalRoomError, nearest
 from signalroom.position import Json
-from signalroom.reports import charts, formats, mjml, plain, sms
+from signalroom.reports import charts, formats, mjml, plain
 from signalroom.reports.blocks import Composer
 
 ESCAPED: Final = frozenset({"slack", "email"})
@@ -96,7 +97,7 @@ class Stage:
             composer = Composer()
             made["blocks"] = composer.blocks(fill("slack", **composer.functions()), forms["slack"])
         if "sms" in forms:
-            made["sms"] = sms.fit(fill("sms"), forms["sms"])
+            made["sms"] = smstext.fit(fill("sms"), forms["sms"])
         if "email" in forms:
             mjml.lint_template(sources[forms["email"]], forms["email"])
             made["html"] = mjml.to_html(fill("email", subject=made["subject"]), forms["email"])

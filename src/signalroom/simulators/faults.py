@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Literal
 
-FaultKind = Literal["status", "stall", "half body", "html", "repeat"]
+FaultKind = Literal["status", "stall", "half body", "html", "repeat", "late", "hidden", "cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,21 @@ def stall(stall_s: float) -> Fault:
 def half_body() -> Fault:
     """Announce the whole answer, send half of it and cut the connection."""
     return Fault("half body")
+
+
+def late(stall_s: float) -> Fault:
+    """Do what was asked at once, and say so only after `stall_s` seconds (or never, if the client leaves before)."""
+    return Fault("late", stall_s=stall_s)
+
+
+def hidden(code: int = 502) -> Fault:
+    """Do what was asked and answer with an error status, as a proxy does that lost the answer."""
+    return Fault("hidden", status=code)
+
+
+def cut() -> Fault:
+    """Do nothing, begin an answer and cut the connection: who asked cannot tell it from `half_body`."""
+    return Fault("cut")
 
 
 def html_page() -> Fault:

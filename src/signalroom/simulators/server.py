@@ -51,14 +51,24 @@ def serve(
         RuntimeError: The servers did not come up.
     """
     apps = (everflow_app(world, everflow), redtrack_app(world, redtrack), truth_app(world))
+    with serve_apps(*apps) as urls:
+        yield Upstreams(world, urls[0], urls[1], urls[2], *apps)
+
+
+@contextmanager
+def serve_apps(*apps: Upstream) -> Generator[tuple[str, ...]]:
+    """Serve each app on a port of its own until the block is left; yields their addresses in order.
+
+    Raises:
+        RuntimeError: The servers did not come up.
+    """
     sockets = [_listen() for _ in apps]
-    urls = [f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
     thread = _Thread(apps, sockets)
     thread.start()
     try:
         if not thread.ready.wait(_START_TIMEOUT_S):
             raise RuntimeError(f"the simulators did not come up within {_START_TIMEOUT_S:.0f} s")
-        yield Upstreams(world, urls[0], urls[1], urls[2], *apps)
+        yield tuple(f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets)
     finally:
         thread.stop()
 

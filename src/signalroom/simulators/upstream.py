@@ -83,6 +83,17 @@ def error_reply(status: int, text: str, headers: Mapping[str, str] | None = None
     return json_reply({"error": text}, status, headers)
 
 
+def form_of(call: Call) -> dict[str, str]:
+    """Return the fields of a form; raises RefusedError for one that comes twice or is no text."""
+    try:
+        pairs = parse_qsl(call.body.decode(), keep_blank_values=True, strict_parsing=bool(call.body))
+    except ValueError:
+        raise RefusedError("the body is no form") from None
+    if len(dict(pairs)) != len(pairs):
+        raise RefusedError("a field comes twice")
+    return dict(pairs)
+
+
 class Upstream:
     """An ASGI app around `answer`; give it to uvicorn, httpx.ASGITransport or a test client.
 
@@ -127,7 +138,11 @@ class Upstream:
         if fault is not None and fault.kind == "stall" and await _left(receive, fault.stall_s):
             self._log(call, 0, fault)
             return
-        reply = self._reply(call, fault)
+        nothing = fault is not None and fault.kind == "cut"
+        reply = Reply(200, b"{}") if nothing else self._reply(call, fault)
+        if fault is not None and fault.kind == "late" and await _left(receive, fault.stall_s):
+            self._log(call, 0, fault)
+            return
         self._log(call, reply.status, fault)
         await send(
             {
@@ -140,7 +155,7 @@ class Upstream:
                 ],
             }
         )
-        if fault is not None and fault.kind == "half body":
+        if fault is not None and fault.kind in ("half body", "cut"):
             half = reply.body[: len(reply.body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             raise CutError(f"{self.name}: cut after {len(half)} of {len(reply.body)} bytes, as scripted")
@@ -158,6 +173,8 @@ class Upstream:
         if self.crowd is not None and call.path.startswith(self._crowded) and self._under_way > self.crowd:
             return error_reply(429, "Too Many Concurrent Requests")
         reply = self._answer(call)
+        if fault is not None and fault.kind == "hidden":
+            return error_reply(fault.status, "as scripted")
         if fault is not None and fault.kind == "repeat":
             self.faults.repeating[call.path] = reply
         return reply

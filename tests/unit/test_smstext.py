@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalroom import smstext
 from signalroom.errors import DataError
-from signalroom.reports import sms
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from signalroom.reports import sms
     ],
 )
 def test_fold(text, folded):
-    assert sms.fold(text) == folded
+    assert smstext.fold(text) == folded
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,20 @@ def test_fold(text, folded):
     ],
 )
 def test_segments(text, encoding, units, parts):
-    assert sms.segments(text) == sms.Segments(encoding, units, parts)
+    assert smstext.segments(text) == smstext.Segments(encoding, units, parts)
 
 
 def test_what_does_not_fit_is_refused_by_name():
-    assert sms.fit("a" * 1600, "x.sms.j2") == "a" * 1600
+    assert smstext.fit("a" * 1600, "x.sms.j2") == "a" * 1600
     with pytest.raises(DataError, match=r"x\.sms\.j2 renders to 1601 characters; an SMS holds 1600"):
-        sms.fit("a" * 1601, "x.sms.j2")
+        smstext.fit("a" * 1601, "x.sms.j2")
     with pytest.raises(DataError, match="nothing"):
-        sms.fit(" 🏆 ", "x.sms.j2")
+        smstext.fit(" 🏆 ", "x.sms.j2")
 
 
 @given(st.text())
 def test_folding_twice_changes_nothing(text):
-    once = sms.fold(text)
-    assert sms.fold(once) == once
+    once = smstext.fold(text)
+    assert smstext.fold(once) == once
     assert "\n" not in once
-    assert sms.segments(once).parts >= 1
+    assert smstext.segments(once).parts >= 1
