@@ -12,7 +12,7 @@ EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick lint bench bench-full docs lock clean
+.PHONY: help demo test quick proof lint bench bench-full docs lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test: $(VENV)/.test ## Run every test (under 10 minutes on 2 cores)
 
 quick: $(VENV)/.test ## Run the quick tests (under a minute)
 	@$(PYTEST) -m "not slow"
+
+proof: $(VENV)/.test ## Kill every failpoint, then `up` and its server over 200 due times, and print the figures
+	@$(BIN)/python tests/crash/proof.py
+	@$(BIN)/python tests/soak/soak.py --runs 200
 
 lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, dependencies, spelling
 	@$(BIN)/ruff check --quiet
