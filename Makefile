@@ -58,9 +58,10 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/yamllint --strict deploy
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
-proof: $(VENV)/.test ## Kill and cut everywhere, print the figures (SEED=1 ROUNDS=1 take 15 minutes)
+proof: $(VENV)/.test ## Kill and cut everywhere, then `up` over 200 due times; print the figures (half an hour)
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
+	@$(BIN)/python tests/soak/soak.py --runs 200
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1
