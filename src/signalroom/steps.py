@@ -100,17 +100,21 @@ def build(room: Room, *, select: str = "", full_refresh: bool = False) -> BuildR
     return result
 
 
-def preview(room: Room, report: str, day: date) -> Message:
-    """Render a report for one local day from the rows as they are; sends and stores nothing."""
+def preview(room: Room, report: str, day: date, notes: Sequence[str] = ()) -> Message:
+    """Render a report for one local day from the rows as they are, with ``notes``; sends and stores nothing."""
     found = room.report(report)
     zone = room.workspace.timezone
     with room.warehouse.snapshot() as ask:
         data = found.collect(lambda sql, params: ask(sql, params).to_pylist(), report_date=day, timezone=zone)
         load_ids = room.warehouse.built_from(ask)
-    return room.renderer.render(found, data, report_date=day, timezone=zone, as_of=room.clock.now(), load_ids=load_ids)
+    return room.renderer.render(
+        found, data, report_date=day, timezone=zone, as_of=room.clock.now(), notes=notes, load_ids=load_ids
+    )
 
 
-def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
+def deliver(
+    room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = (), notes: Sequence[str] = ()
+) -> list[Delivery]:
     """Send a report once to each recipient of its channels; what was sent under the same key is not sent again.
 
     Raises:
@@ -125,7 +129,7 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
     known = [room.ledger.deliveries.get(one.key) for one in planned]
     if all(one is not None and one.state == "sent" for one in known):
         return [one for one in known if one is not None]
-    message = preview(room, report, day)
+    message = preview(room, report, day, notes)
     digest = room.ledger.archive.put(message, due_at)
     sent: list[Delivery] = []
     failed: list[SignalRoomError] = []

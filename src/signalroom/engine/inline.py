@@ -16,6 +16,7 @@ from signalroom import steps
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError, nearest
 from signalroom.message import Delivery
 from signalroom.position import Json
+from signalroom.readiness import late_inputs
 from signalroom.run import OnProgress, Progress, Run, ignore_progress
 from signalroom.steps import StreamSync
 from signalroom.stream import Stream, Window
@@ -182,8 +183,9 @@ def _build(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
 def _report(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
     day = report_day(room, str(call.options.get("date", "")))
     progress(Progress(f"delivering {call.target} for {day}"))
-    channels = [str(call.options["channel"])] if "channel" in call.options else []
-    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due_at(room, day), channels)))
+    channels, due = [str(call.options["channel"])] if "channel" in call.options else [], due_at(room, day)
+    late = late_inputs(room, call.target, due, wait=True)
+    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due, channels, late)))
 
 
 def _job(room: Room, call: StepCall, progress: OnProgress) -> Outcome:

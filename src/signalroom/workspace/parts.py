@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
+
+_AGE: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
+_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,44 @@ class ReportSettings:
 
     name: str = injected()
     channels: tuple[str, ...] = setting("Channels the report goes to.", example='["outbox"]')
+    needs: Mapping[str, str] = setting(
+        "How old its inputs may be: SOURCE or SOURCE.STREAM, and an age. Until they are that new it waits.",
+        factory=dict,
+        example='{ everflow = "2h", "s3_exports.orders_create" = "26h" }',
+    )
+    deadline: str = setting(
+        "Local time, on the day after the one it is about, at which it goes out and says what is late; without one it "
+        "waits for as long as its job tries.",
+        default="",
+        example='"07:45"',
+    )
+    internal: bool = setting(
+        "Its readers are the team itself: alerts may use its channels. Those of any other report never hear of one.",
+        default=False,
+    )
+
+    def __post_init__(self) -> None:
+        for age in self.needs.values():
+            parse_age(age)
+        if self.deadline and not _CLOCK.fullmatch(self.deadline):
+            raise ConfigError(f"deadline: {self.deadline!r} is no time of day.", mend='Write e.g. deadline = "07:45".')
+
+    def deadline_of(self, due_at: datetime, timezone: str) -> datetime | None:
+        """Return the deadline of the report whose day was over at ``due_at``; None when it has none."""
+        from zoneinfo import ZoneInfo
+
+        if not self.deadline:
+            return None
+        zone = ZoneInfo(timezone)
+        return datetime.combine(due_at.astimezone(zone).date(), time.fromisoformat(self.deadline), zone)
+
+
+def parse_age(text: str) -> timedelta:
+    """Return the span that ``90m``, ``2h`` or ``3d`` means; raises ConfigError for anything else."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} is no age.", mend="Write minutes, hours or days, e.g. 90m, 2h or 3d.")
+    return int(found[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[found[2]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class _Reader:
             key: value for key, table in self._tables("reports") if (value := self._shape(ReportSettings, table, key))
         }
         alerts = self._alerts()
-        self._routes(reports, alerts, list(channels))
+        self._routes(reports, alerts, list(channels), list(sources))
         return Workspace(
             root=self._root,
             name=name,
@@ -316,13 +316,18 @@ class _Reader:
     def _alerts(self) -> AlertSettings:
         return self._shape(AlertSettings, self._table.get("alerts", {}), "", "alerts") or AlertSettings("", "")
 
-    def _routes(self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str]) -> None:
-        """Note channels that do not exist and reports that nobody wrote."""
+    def _routes(
+        self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str], sources: list[str]
+    ) -> None:
+        """Note channels and sources that do not exist, and reports that nobody wrote."""
         written = known_reports(self._root)
         for report in reports.values():
             known_name("report", report.name, written, f"reports.{report.name}", self._problems)
             for index, channel in enumerate(report.channels):
                 known_name("channel", channel, channels, f"reports.{report.name}.channels[{index}]", self._problems)
+            for name in report.needs:
+                source = name.partition(".")[0]
+                known_name("source", source, sources, f"reports.{report.name}.needs", self._problems)
         for key, channel in (("channel", alerts.channel), ("critical", alerts.critical)):
             if channel:
                 known_name("channel", channel, channels, f"alerts.{key}", self._problems)
