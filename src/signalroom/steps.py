@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from signalroom import watching
 from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
@@ -18,6 +19,7 @@ from signalroom.message import Delivery, Message, delivery_key
 from signalroom.run import OnProgress, Progress, ignore_progress
 from signalroom.stream import Stream, Window
 from signalroom.warehouse.base import MergeResult
+from signalroom.watching import Watched
 
 if TYPE_CHECKING:
     from signalroom.models.artifacts import BuildResult
@@ -168,6 +170,11 @@ def _send_once(room: Room, planned: Delivery, message: Message) -> Delivery:
             raise
         failpoint("steps.deliver.sent")
     return deliveries.settle(claimed, "sent", receipt=receipt)
+
+
+def watch(room: Room, *, digest: bool = False) -> Watched:
+    """Look for what is wrong and tell it once to who must know; with ``digest``, send yesterday's digest instead."""
+    return Watched((), tuple(watching.digest(room, _send_once))) if digest else watching.watch(room, _send_once)
 
 
 def replay(

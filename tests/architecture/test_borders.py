@@ -27,10 +27,12 @@ HEAVY = {
 
 # Modules that import one of them at their top, and why; nothing outside this list imports them at its own top.
 CARRIERS: dict[str, str] = {
+    "signalroom.ledger.alerts": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.archive": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.deliveries": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.ledger": "opens the database; Room imports it at first use",
     "signalroom.ledger.migrations.versions.v0001_runs_deliveries_archive": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0002_alerts": "run by alembic, found by its file name",
     "signalroom.ledger.runs": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.store": "is the door to the database; Room opens the ledger at first use",
     "signalroom.ledger.tables": "declares tables; Room opens the ledger at first use",

@@ -26,10 +26,12 @@ ENTRIES = {
     "build": Entry("signalroom.cli.build", "Build the models and run their tests.", _WORK),
     "report": Entry("signalroom.cli.report", "Show a report, or send it once.", _WORK),
     "run": Entry("signalroom.cli.run", "Run a job's steps in order.", _WORK),
+    "watch": Entry("signalroom.cli.watch", "Look for what is wrong, and tell it once to who must know.", _WORK),
     "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
     "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
     "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
+    "alerts": Entry("signalroom.cli.alerts", "List what is wrong; acknowledge, snooze or resolve it.", _LOOK),
     "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),
 }
 

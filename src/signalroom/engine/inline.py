@@ -188,6 +188,12 @@ def _report(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
     return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due, channels, late)))
 
 
+def _watch(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
+    progress(Progress("looking for what is wrong"))
+    watched = steps.watch(room, digest=bool(call.options.get("digest")))
+    return Outcome(_NO_RUN, deliveries=watched.sent)
+
+
 def _job(room: Room, call: StepCall, progress: OnProgress) -> Outcome:
     run_job(room, call.target, progress)
     return Outcome(_NO_RUN)
@@ -243,4 +249,5 @@ _VERBS: Mapping[str, Callable[[Room, StepCall, OnProgress], Outcome]] = {
     "report": _report,
     "run": _job,
     "replay": _replay,
+    "watch": _watch,
 }

@@ -8,6 +8,7 @@ from typing import Self
 
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError
+from signalroom.ledger.alerts import Alerts
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
 from signalroom.ledger.runs import Runs
@@ -52,6 +53,7 @@ class Ledger:
         runs: Executions of steps.
         deliveries: Reports on their way and arrived.
         archive: Messages as they were sent.
+        alerts: What is wrong, and was.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -59,6 +61,7 @@ class Ledger:
         self.runs = Runs(store, run_lease_s)
         self.deliveries = Deliveries(store, delivery_lease_s)
         self.archive = Archive(store)
+        self.alerts = Alerts(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

@@ -43,12 +43,14 @@ class Tables:
         deliveries: One row per report, due time, channel and recipient.
         archive: One row a delivered message, without its pictures.
         images: The pictures, one row each.
+        alerts: One row a cause.
     """
 
     runs: sa.Table
     deliveries: sa.Table
     archive: sa.Table
     images: sa.Table
+    alerts: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -113,4 +115,27 @@ def tables(dialect: str) -> Tables:
         sa.Column("alt", text),
         sa.Column("png", sa.LargeBinary()),
     )  # fmt: skip
-    return Tables(runs, deliveries, archive, images)
+    return Tables(runs, deliveries, archive, images, _alerts(metadata, prefix))
+
+
+def _alerts(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}alerts", metadata,
+        sa.Column("key", text, primary_key=True),
+        sa.Column("kind", text),
+        sa.Column("level", text),
+        sa.Column("title", text),
+        sa.Column("details", text),
+        sa.Column("mend", text),
+        sa.Column("channel", text),
+        sa.Column("note", text),
+        sa.Column("state", text),
+        sa.Column("episode", sa.Integer()),
+        sa.Column("since", moment),
+        sa.Column("opened_at", moment),
+        sa.Column("seen_at", moment),
+        sa.Column("quiet_at", moment),
+        sa.Column("snoozed_until", moment),
+        sa.Column("resolved_at", moment),
+    )  # fmt: skip

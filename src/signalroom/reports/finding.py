@@ -25,6 +25,9 @@ SUFFIXES = {
 SHIPPED: Final = Path(__file__).with_name("shipped")
 """Where the parts are that every report may include: a part of the same name in ``reports/`` takes their place."""
 
+HANDED: Final = ("alert", "digest")
+"""Reports whose rows are handed over instead of queried: they ship, and a folder in ``reports/`` takes their place."""
+
 _SENT = ("slack", "email", "sms")
 _TEMPLATE_ENDINGS = (".j2", ".jinja", ".jinja2", ".mjml")
 
@@ -45,6 +48,7 @@ def find_reports(root: Path) -> Mapping[str, Report]:
     declared = _declared(home)
     shared = {**_parts(SHIPPED), **_parts(home)}
     folders = {entry.name: entry for entry in home.iterdir() if entry.is_dir() and entry.name[0] not in "_."}
+    folders = {name: folder for name, folder in folders.items() if name not in HANDED}
     for name, found in declared.items():
         if name not in folders:
             raise ConfigError(
@@ -52,6 +56,20 @@ def find_reports(root: Path) -> Mapping[str, Report]:
                 mend=f"Put one, e.g. {name}.slack.j2, into the folder reports/{name}/.",
             )
     return {name: _read(name, folders[name], declared.get(name), shared) for name in sorted(folders)}
+
+
+def handed_report(root: Path, name: str) -> Report:
+    """Return one of :data:`HANDED`, the workspace's own templates before those that ship.
+
+    Raises:
+        ConfigError: A misspelt template.
+    """
+    home = root / "reports"
+    own = (home / name).is_dir()
+    folder = home / name if own else SHIPPED / name
+    shared = {**_parts(SHIPPED), **(_parts(home) if home.is_dir() else {})}
+    templates = _templates(name, folder, f"reports/{name}")
+    return Report(name, folder, _title(name), (), templates, {**shared, **_parts(folder)})
 
 
 def _read(name: str, folder: Path, declared: Declared | None, shared: Mapping[str, Path]) -> Report:

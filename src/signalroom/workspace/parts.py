@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
@@ -85,16 +86,56 @@ def parse_age(text: str) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """An ``[alerts.checks.NAME]`` table: a figure of the team's own that is watched."""
+
+    sql: str = setting(
+        "One SELECT. With ``above``: one row with ``value``. With ``drift``: rows with ``day`` and ``value``. "
+        "``:report_date`` is yesterday in the workspace's zone.",
+        example='"select date as day, sum(conversions) as value from public.daily_performance group by date"',
+    )
+    name: str = injected()
+    title: str = setting("What it is called in an alert; its name when left out.", default="")
+    above: Decimal | None = setting("It is wrong when the value is greater.", default=None, example="0")
+    drift: Literal["", "down", "both"] = setting(
+        "It is wrong when yesterday is far from the same weekday of the weeks before, below it or on both sides.",
+        default="",
+    )
+    level: Literal["warning", "critical"] = setting("How much it matters.", default="warning")
+    mend: str = setting("What to do about it.", default="")
+    sources: tuple[str, ...] = setting(
+        "Sources it stands on: while one of them is out, it belongs to that alert.", default=()
+    )
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (not self.drift):
+            raise ConfigError("it needs either above or drift.", mend='Write above = 0, or drift = "down".')
+
+
+@dataclass(frozen=True, slots=True)
 class AlertSettings:
     """The ``[alerts]`` table."""
 
     channel: str = setting("Channel that hears of failures; never a client's.", default="", example='"ops"')
     critical: str = setting("Channel that also hears of critical ones, e.g. by SMS.", default="", example='"phone"')
+    grace: str = setting("How late a job may start.", default="15m")
+    fresh: Mapping[str, str] = setting(
+        "How old the data of a SOURCE or SOURCE.STREAM may be; of others what was usual of late counts.",
+        factory=dict,
+        example='{ everflow = "10h" }',
+    )
+    checks: Mapping[str, CheckSettings] = setting("Figures of the team's own, by name.", factory=dict)
+
+    def __post_init__(self) -> None:
+        for age in (self.grace, *self.fresh.values()):
+            parse_age(age)
 
 
 def known_reports(root: Path) -> list[str]:
     """Return the names of the workspace's reports, sorted: the folders of ``reports/``.
 
-    A report written as a function has a folder of its name too, for its templates.
+    A report written as a function has a folder of its name too, for its templates. ``alert`` and ``digest`` are none:
+    they change how alerts look.
     """
-    return sorted(path.name for path in (root / "reports").glob("*/") if path.is_dir() and path.name[0] not in "._")
+    folders = [path.name for path in (root / "reports").glob("*/") if path.is_dir() and path.name[0] not in "._"]
+    return sorted(name for name in folders if name not in {"alert", "digest"})

@@ -314,7 +314,7 @@ class _Reader:
         return None if found else convert(shape, raw, path, context)
 
     def _alerts(self) -> AlertSettings:
-        return self._shape(AlertSettings, self._table.get("alerts", {}), "", "alerts") or AlertSettings("", "")
+        return self._shape(AlertSettings, self._table.get("alerts", {}), "", "alerts") or AlertSettings()
 
     def _routes(
         self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str], sources: list[str]
@@ -331,6 +331,17 @@ class _Reader:
         for key, channel in (("channel", alerts.channel), ("critical", alerts.critical)):
             if channel:
                 known_name("channel", channel, channels, f"alerts.{key}", self._problems)
+        clients = {channel for report in reports.values() if not report.internal for channel in report.channels}
+        for key, channel in (("channel", alerts.channel), ("critical", alerts.critical)):
+            if channel in clients:
+                mend = (
+                    "Give alerts their own, or write internal = true under the [reports.NAME] that only the team reads."
+                )
+                self._bad(f"alerts.{key}: a report is sent to the channel {channel!r}.", mend)
+        wanted = [("fresh", name) for name in alerts.fresh]
+        wanted += [(f"checks.{check.name}.sources", name) for check in alerts.checks.values() for name in check.sources]
+        for key, name in wanted:
+            known_name("source", name.partition(".")[0], sources, f"alerts.{key}", self._problems)
 
     def _jobs(self, sources: list[str], channels: list[str]) -> dict[str, Job]:
         tables = dict(self._tables("jobs"))
