@@ -41,10 +41,42 @@ def rows(report: str):
                 "board": [{"place": n + 1, "label": f"Affiliate {n}", "is_internal": n % 2 == 0, **board, "revenue_before": None if n == 3 else Decimal(5000)} for n in range(15)],
             }  # fmt: skip
         case "state_heatmap":
-            return shared | {
+            exports = {
+                "source": "s3_exports",
+                "as_of": ABOUT["as_of"],
+                "is_final": False,
+                "note": "the night's files are not in",
+            }
+            return {"freshness": [*shared["freshness"], exports]} | {
                 "totals": {"orders": 21000, "approved": 4900, "revenue": Decimal("320000.50"), "states": 51},
                 "states": [{"state": state, "orders": 900 - n, "approved": 200, "revenue": Decimal(20000 - n * 900)} for n, state in enumerate(STATES)],
                 "mapped": [{"state": state, "revenue": Decimal(20000 - n * 900)} for n, state in enumerate(STATES[:-1])],
             }  # fmt: skip
         case _:
             return daily_rows()
+
+
+def an_alert(what="open", **changes):
+    """Return what an alert's message shows."""
+    at = ABOUT["as_of"]
+    seen = {
+        "key": "source.everflow", "kind": "failure", "level": "critical", "title": "sync everflow fails", "details": "",
+        "mend": "Run it again: `signalroom run hourly`.", "since": at, "state": "open", "episode": 1, "opened_at": at,
+        "seen_at": at, "channel": "", "snoozed_until": None, "resolved_at": at if what == "resolved" else None, "note": "",
+        "what": what,
+    }  # fmt: skip
+    return {"alert": seen | changes, "lines": [{"text": "Everflow answered 503. Attempts in a row: 5."}]}
+
+
+def a_digest():
+    """Return what a digest of a plausible day shows."""
+    return {
+        "streams": [
+            {"stream": "everflow.daily_stats", "rows": 2210},
+            {"stream": "s3_exports.orders_create", "rows": 5720},
+        ],
+        "figures": [{"title": "Revenue, dollars", "value": Decimal("16683.10"), "usual": Decimal(15900)}],
+        "runs": {"succeeded": 71, "failed": 1},
+        "failures": [{"step": "sync everflow", "at": ABOUT["as_of"], "error": "Everflow answered 503."}],
+        "alerts": [an_alert()["alert"]],
+    }

@@ -8,6 +8,7 @@ import pytest
 
 import template_reports
 from daily_ccw import ABOUT, built_in, daily_ccw, rows
+from signalroom.reports.finding import handed_report
 from signalroom.reports.render import Renderer
 
 CHROMIUM = next(
@@ -22,7 +23,8 @@ FLAGS = [
     "--disable-sync",
 ]
 
-OTHERS = ("weekly_rollup", "affiliate_leaderboard", "state_heatmap")
+TEMPLATE = ("weekly_rollup", "affiliate_leaderboard", "state_heatmap")
+OTHERS = (*TEMPLATE, "alert", "digest")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
@@ -48,11 +50,13 @@ def pages(tmp_path_factory):
     hostile["freshness"][1]["note"] = "x" * 10_000
     hostile["overall"]["revenue"] = 10**17
     nothing = {name: [] if isinstance(value, list) else None for name, value in nothing.items()}
-    others = {name: template_reports.rows(name) for name in OTHERS}
+    others = {name: (built_in(folder, name), template_reports.rows(name)) for name in TEMPLATE}
+    others["alert"] = handed_report(folder, "alert"), template_reports.an_alert()
+    others["digest"] = handed_report(folder, "digest"), template_reports.a_digest()
     try:
         return {
-            name: save(folder / f"{name}.html", renderer.render(built_in(folder, name), data, **ABOUT))
-            for name, data in others.items()
+            name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT))
+            for name, (report, data) in others.items()
         } | {
             name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT, link="https://example.com/r"))
             for name, data in (("plain", rows()), ("hostile", hostile), ("nothing", nothing))
@@ -77,7 +81,7 @@ def test_nothing_runs_over_and_every_picture_speaks(browser, pages, name, width,
     page.goto(pages[name].as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     pictures = page.evaluate("[...document.images].map(i => [i.alt, i.naturalWidth, i.getBoundingClientRect().width])")
-    assert pictures or name == "affiliate_leaderboard"
+    assert pictures or name in {"affiliate_leaderboard", "alert", "digest"}
     for alt, natural, shown in pictures:
         assert alt
         assert natural == 1200

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from daily_ccw import ABOUT, built_in
 from signalroom.blocktext import as_text
 from signalroom.reports.blocks import MAX_BLOCKS, MAX_CHARACTERS, check_blocks
+from signalroom.reports.finding import HANDED, handed_report
 from signalroom.reports.render import Renderer
 from signalroom.reports.sms import segments
-from template_reports import REPORTS, rows
+from template_reports import REPORTS, an_alert, rows
 
 NAMES = ("label", "project", "note")
 HOSTILE = (
@@ -66,7 +67,9 @@ def test_a_plain_day_says_how_old_it_is_in_every_form(reports, name):
     for form in (as_text(message.blocks), message.text, message.html):
         assert "Everflow is late." in form
         assert "ET" in form
-        assert "Redtrack cost not final" in form
+        assert ("Order exports" if name == "state_heatmap" else "Redtrack cost") + " not final" in form
+    if name == "state_heatmap":
+        assert "Redtrack" not in message.text + as_text(message.blocks), "it stands on the exports alone"
     assert segments(message.sms).encoding == "GSM-7"
     assert segments(message.sms).parts == 1
 
@@ -125,3 +128,55 @@ def test_the_map_draws_states_and_tells_them(reports):
     assert message.images[0].alt == (
         "Revenue by billing state, 7 days: 8 states. Most: CA $20,000, TX $19,100, NY $18,200, FL $17,300, PA $16,400."
     )
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory):
+    return {name: handed_report(tmp_path_factory.mktemp("none"), name) for name in HANDED}
+
+
+def test_an_alert_says_how_bad_since_when_and_what_to_do(reports, handed):
+    message = reports[1].render(handed["alert"], an_alert(), **ABOUT)
+    within_limits(message)
+    assert message.subject == "Critical: sync everflow fails"
+    assert message.sms == ("Critical: sync everflow fails. Since 14:20 ET. Run it again: 'signalroom run hourly'.")
+    for form in (as_text(message.blocks), message.text):
+        for said in (
+            "Critical",
+            "14:20 ET",
+            "Everflow answered 503",
+            "signalroom run hourly",
+            "alerts ack source.everflow",
+        ):
+            assert said in form
+    over = reports[1].render(handed["alert"], an_alert("resolved", note="Their outage."), **ABOUT)
+    within_limits(over)
+    assert over.subject == "Resolved: sync everflow fails"
+    assert "What to do" not in over.text + as_text(over.blocks)
+    assert "Their outage." in over.text
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_hostile_words_in_an_alert_stay_words(reports, handed, label):
+    rows = an_alert(title=label, mend=label, note=label, key=label)
+    rows["lines"] = [{"text": label}] * 50
+    message = reports[1].render(handed["alert"], rows, **ABOUT)
+    within_limits(message)
+    assert "<!channel>" not in "".join(str(block) for block in message.blocks[1:])
+
+
+def test_a_digest_of_everything_and_of_nothing(reports, handed):
+    nothing = {"streams": [], "figures": [], "runs": {"succeeded": 0, "failed": 0}, "failures": [], "alerts": []}
+    message = reports[1].render(handed["digest"], nothing, **ABOUT)
+    within_limits(message)
+    assert "Nothing is wrong." in as_text(message.blocks)
+    one = an_alert()["alert"]
+    for label in HOSTILE:
+        full = {
+            "streams": [{"stream": label, "rows": 10**15}] * 60,
+            "figures": [{"title": label, "value": Decimal("1e30"), "usual": None}] * 12,
+            "runs": {"succeeded": 10**9, "failed": 10},
+            "failures": [{"step": label, "at": ABOUT["as_of"], "error": label}] * 10,
+            "alerts": [one | {"title": label}] * 20,
+        }
+        within_limits(reports[1].render(handed["digest"], full, **ABOUT))
