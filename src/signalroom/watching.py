@@ -74,11 +74,10 @@ def look(room: Room) -> tuple[list[Finding], frozenset[Kind]]:
     found = list(_by_ledger(room))
     try:
         return [*found, *_by_warehouse(room)], frozenset(get_args(Kind))
-    except RetryableError as problem:
-        if room.ledger.runs.list(2, status="running")[1:]:  # the other one beside this watch holds the file
-            return found, _BY_LEDGER
-        return [*found, _unanswered(problem, room)], _AND_ITS_SILENCE
     except SignalRoomError as problem:
+        # Where one process owns the file, a step that goes on elsewhere is why; where not, it will fail and tell.
+        if any(not run.step.startswith("watch") for run in room.ledger.runs.list(status="running")):
+            return found, _BY_LEDGER
         return [*found, _unanswered(problem, room)], _AND_ITS_SILENCE
 
 

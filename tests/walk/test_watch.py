@@ -143,6 +143,25 @@ def test_a_warehouse_that_does_not_answer_is_an_alert_and_resolves_nothing(room,
     assert "Critical: The warehouse does not answer" in said(room, "phone")
 
 
+def test_a_warehouse_that_another_step_holds_is_not_asked_this_time(room, clock, monkeypatch):
+    inline.run_step(room, "sync shop")
+    inline.run_step(room, "watch")
+
+    def held(*_):
+        raise ConfigError("Another process owns the warehouse.")
+
+    monkeypatch.setattr(type(room.warehouse), "query", held)
+    other = room.ledger.runs.start("hourly", "sync shop")
+    for _ in range(2):
+        clock.sleep(200)
+        room.ledger.runs.heartbeat(other)
+        inline.run_step(room, "watch")
+    assert [one.key for one in room.ledger.alerts.list()] == ["check.big_orders", "check.broken"]
+    room.ledger.runs.finish(other, "success")
+    inline.run_step(room, "watch")
+    assert room.ledger.alerts.list()[0].key == "warehouse"
+
+
 def test_the_digest_of_yesterday_is_sent_once(room, clock):
     inline.run_step(room, "sync shop")
     with pytest.raises(DataError):
