@@ -219,3 +219,18 @@ def test_a_workspace_may_have_templates_of_its_own(room):
     assert said(room, "ops") == ["Ours: check.big_orders", "Ours: check.broken"]
     assert "alert" not in room.reports
     assert timedelta(0) <= room.clock.now() - room.ledger.alerts.list()[0].opened_at
+
+
+def test_the_same_on_postgres(tmp_path, clock, postgres, monkeypatch):
+    monkeypatch.setenv("WAREHOUSE_URL", postgres())
+    shop = make_shop(tmp_path, ALERTS + '\n[warehouse]\nkind = "postgres"\nurl = "env:WAREHOUSE_URL"\n')
+    (shop / "exports/orders/bad.csv").write_text("id,day,amount,code\n7,2026-11-19,1.00,7\n")
+    with Room.open(shop, clock=clock) as room:
+        inline.run_step(room, "sync shop")
+        (shop / "exports/orders/c.csv").write_text("id,day,amount,code\n8,2026-11-19,a lot,8\n")
+        inline.run_step(room, "sync shop")
+        inline.run_step(room, "watch")
+        keys = [one.key for one in room.ledger.alerts.list()]
+        assert keys == ["check.big_orders", "check.broken", "rejects.shop.orders"]
+        inline.run_step(room, "watch --digest")
+        assert any(text.startswith("Digest") for text in said(room, "ops"))
