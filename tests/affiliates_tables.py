@@ -7,11 +7,12 @@ from pathlib import Path
 
 import signalroom.workspace
 from signalroom.models.dbt import build, run
+from signalroom.reports.finding import find_reports
 from signalroom.reports.queries import split_queries
 from signalroom.workspace.pins import inspect_pin
 
 TEMPLATE = Path(signalroom.workspace.__file__).with_name("templates") / "affiliates"
-REPORT = split_queries((TEMPLATE / "reports/daily_ccw/daily_ccw.sql").read_text(encoding="utf-8"), "daily_ccw.sql")
+REPORTS = find_reports(TEMPLATE)
 LIBRARY = split_queries((TEMPLATE / "docs/QUERIES.sql").read_text(encoding="utf-8"), "QUERIES.sql")
 LINEAGE = (
     "_load_id text, _loaded_at timestamptz, _client_id text, _source_ref text, _file_time timestamptz, _row bigint"
@@ -122,7 +123,12 @@ class Db:
     def select(self, sql, **params):
         mark = {"duckdb": r"$\1", "postgres": r"%(\1)s"}[self.dialect]
         bound = {name: value for name, value in params.items() if re.search(rf":{name}\b", sql)}
-        text = re.sub(r"(?<![:\w]):(report_date|timezone)\b", mark, sql) if bound else sql
+        names = "|".join(bound)
+        text = (
+            re.sub(rf"(?<![:\w]):({names})\b", mark, sql.replace("%", "%%") if mark[0] == "%" else sql)
+            if bound
+            else sql
+        )
         cursor = self.connection.execute(text, bound) if bound else self.connection.execute(text)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -138,9 +144,8 @@ class Db:
         columns = "date, advertiser, affiliate_label, is_internal, conversions, redtrack_cost, cost, cpa"
         return self.rows(f"select {columns} from public.daily_performance order by advertiser, affiliate_label, date")
 
-    def report(self, day=DAY, timezone="America/New_York"):
-        found = {query.name: self.select(query.sql, report_date=day, timezone=timezone) for query in REPORT}
-        return {query.name: found[query.name][0] if query.one else found[query.name] for query in REPORT}
+    def report(self, day=DAY, timezone="America/New_York", name="daily_ccw"):
+        return REPORTS[name].collect(lambda sql, params: self.select(sql, **params), report_date=day, timezone=timezone)
 
 
 def literal(value):

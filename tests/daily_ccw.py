@@ -16,15 +16,16 @@ ABOUT = {
 NOTHING = {"conversions": None, "revenue": None, "cost": None, "cpa": None}
 
 
+def built_in(folder: Path, name: str):
+    """Return a report of the affiliates template, from a workspace of its own under ``folder``."""
+    with as_file(files("signalroom.workspace") / "templates/affiliates/reports") as reports:
+        shutil.copytree(reports, folder / "reports", dirs_exist_ok=True)
+    return find_reports(folder)[name]
+
+
 def daily_ccw(folder: Path):
-    """Return the built-in report, from a workspace of its own under ``folder``."""
-    home = folder / "reports"
-    with as_file(files("signalroom.workspace") / "templates/affiliates/reports/daily_ccw") as built_in:
-        shutil.copytree(built_in, home / "daily_ccw", dirs_exist_ok=True)
-    sql = home / "daily_ccw" / "daily_ccw.sql"
-    if not sql.exists():
-        sql.write_text("-- name: trend\nselect 1")
-    return find_reports(folder)["daily_ccw"]
+    """Return the daily CCW summary."""
+    return built_in(folder, "daily_ccw")
 
 
 def figures(conversions: int, cost: str, revenue: str = "0"):

@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from signalroom import watching
 from signalroom.channels.once import send_again, send_once
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
 from signalroom.message import Delivery, Message, delivery_key
+from signalroom.readiness import late_inputs
 from signalroom.run import OnProgress, Progress, ignore_progress
 from signalroom.stream import Stream, Window
 from signalroom.warehouse.base import MergeResult
+from signalroom.watching import Watched
 
 if TYPE_CHECKING:
     from signalroom.models.artifacts import BuildResult
@@ -101,21 +104,23 @@ def build(room: Room, *, select: str = "", full_refresh: bool = False) -> BuildR
     return result
 
 
-def preview(room: Room, report: str, day: date) -> Message:
-    """Render a report for one local day from the rows as they are; sends and stores nothing."""
+def preview(room: Room, report: str, day: date, notes: Sequence[str] = ()) -> Message:
+    """Render a report for one local day from the rows as they are, with ``notes``; sends and stores nothing."""
     found = room.report(report)
     zone = room.workspace.timezone
     with room.warehouse.snapshot() as ask:
         data = found.collect(lambda sql, params: ask(sql, params).to_pylist(), report_date=day, timezone=zone)
         load_ids = room.warehouse.built_from(ask)
-    return room.renderer.render(found, data, report_date=day, timezone=zone, as_of=room.clock.now(), load_ids=load_ids)
+    return room.renderer.render(
+        found, data, report_date=day, timezone=zone, as_of=room.clock.now(), notes=notes, load_ids=load_ids
+    )
 
 
 def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
     """Send a report once to each recipient of its channels; what was sent under the same key is not sent again.
 
     Raises:
-        RetryableError: Another process is sending it, or a recipient's channel may take it later.
+        RetryableError: It waits for late inputs, another process is sending it, or a channel may take it later.
         SignalRoomError: What a recipient's channel raised, once all the others were served.
     """
     planned = [
@@ -129,12 +134,14 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
         return known
     # Who is served late reads what the others of the channel have read already.
     digests = {one.channel: one.digest for one in known if one.digest and one.state not in ("pending", "failed")}
-    fresh = ""
+    fresh, notes = "", ()
+    if any(one.channel not in digests for one in planned):
+        notes = late_inputs(room, report, due_at, wait=True)
     sent: list[Delivery] = []
     failed: list[SignalRoomError] = []
     for one in planned:  # a recipient that fails keeps nobody else waiting
         if one.channel not in digests:
-            fresh = digests[one.channel] = fresh or room.ledger.archive.put(preview(room, report, day), due_at)
+            fresh = digests[one.channel] = fresh or room.ledger.archive.put(preview(room, report, day, notes), due_at)
         try:
             sent.append(send_once(room.ledger, room.channel(one.channel), replace(one, digest=digests[one.channel])))
         except SignalRoomError as problem:
@@ -150,6 +157,11 @@ def resend(room: Room, key: str) -> Delivery:
     if known is None:
         raise ConfigError(f"There is no delivery {key!r}.", mend="`signalroom deliveries` lists them.")
     return send_again(room.ledger, room.channel(known.channel), known)
+
+
+def watch(room: Room, *, digest: bool = False) -> Watched:
+    """Look for what is wrong and tell it once to who must know; with ``digest``, send yesterday's digest instead."""
+    return Watched((), tuple(watching.digest(room))) if digest else watching.watch(room)
 
 
 def replay(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from shop_workspace import make_shop
 from signalroom.engine.inline import run_step
 from signalroom.room import Room
 
@@ -27,3 +28,19 @@ def test_the_source_of_the_how_to_works_as_it_stands(tmp_path):
     assert (first.rows_in, first.rows_merged) == (6, 6)
     assert (again.rows_in, again.rows_merged) == (6, 6)  # asked again, the slice is replaced and not doubled
     assert (rows["n"], float(rows["s"])) == (6, 7.5)
+
+
+def test_the_settings_of_the_alerts_page_watch_a_workspace(tmp_path):
+    page = PAGE.with_name("hear-of-what-is-wrong.md").read_text(encoding="utf-8")
+    watching, waiting = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    shop = make_shop(tmp_path)
+    file = shop / "signalroom.toml"
+    waits = waiting.replace("[reports.pulse]\n", "").replace('channels = ["outbox"]\n', "")
+    file.write_text(f"{file.read_text()}{watching}".replace("[reports.pulse]\n", f"[reports.pulse]\n{waits}"))
+    (shop / "exports/orders/b.csv").write_text("id,day,amount,code\n9,2026-11-19,9000,1\n")
+    with Room.open(shop) as room:
+        run_step(room, "sync shop")
+        run_step(room, "watch")
+        assert [one.title for one in room.ledger.alerts.list()] == ["Orders above 5,000 is 1"]
+        assert len(run_step(room, "watch --digest").deliveries) == 1
+        assert room.workspace.reports["pulse"].needs == {"shop": "2h"}

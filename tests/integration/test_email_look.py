@@ -1,4 +1,4 @@
-"""The daily summary's e-mail in a real browser: phone and desk, light and dark."""
+"""The template's e-mails in a real browser: phone and desk, light and dark."""
 
 import base64
 import shutil
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from daily_ccw import ABOUT, daily_ccw, rows
+import template_reports
+from daily_ccw import ABOUT, built_in, daily_ccw, rows
+from signalroom.reports.finding import handed_report
 from signalroom.reports.render import Renderer
 
 CHROMIUM = next(
@@ -20,6 +22,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+TEMPLATE = ("weekly_rollup", "affiliate_leaderboard", "state_heatmap")
+OTHERS = (*TEMPLATE, "alert", "digest")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
@@ -45,8 +50,14 @@ def pages(tmp_path_factory):
     hostile["freshness"][1]["note"] = "x" * 10_000
     hostile["overall"]["revenue"] = 10**17
     nothing = {name: [] if isinstance(value, list) else None for name, value in nothing.items()}
+    others = {name: (built_in(folder, name), template_reports.rows(name)) for name in TEMPLATE}
+    others["alert"] = handed_report(folder, "alert"), template_reports.an_alert()
+    others["digest"] = handed_report(folder, "digest"), template_reports.a_digest()
     try:
         return {
+            name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT))
+            for name, (report, data) in others.items()
+        } | {
             name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT, link="https://example.com/r"))
             for name, data in (("plain", rows()), ("hostile", hostile), ("nothing", nothing))
         }
@@ -55,20 +66,22 @@ def pages(tmp_path_factory):
 
 
 def save(path: Path, message) -> Path:
-    picture = base64.b64encode(message.images[0].png).decode()
-    path.write_text(message.html.replace("cid:chart.png", f"data:image/png;base64,{picture}"))
+    html = message.html
+    for image in message.images:
+        html = html.replace(f"cid:{image.name}", f"data:image/png;base64,{base64.b64encode(image.png).decode()}")
+    path.write_text(html)
     return path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("name", ["plain", "hostile", "nothing"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "nothing", *OTHERS])
 def test_nothing_runs_over_and_every_picture_speaks(browser, pages, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.goto(pages[name].as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     pictures = page.evaluate("[...document.images].map(i => [i.alt, i.naturalWidth, i.getBoundingClientRect().width])")
-    assert pictures
+    assert pictures or name in {"affiliate_leaderboard", "alert", "digest"}
     for alt, natural, shown in pictures:
         assert alt
         assert natural == 1200
@@ -77,9 +90,10 @@ def test_nothing_runs_over_and_every_picture_speaks(browser, pages, name, width,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(browser, pages, scheme):
+@pytest.mark.parametrize("name", ["plain", *OTHERS])
+def test_text_stands_out_from_what_is_behind_it(browser, pages, name, scheme):
     page = browser.new_page(viewport={"width": 375, "height": 800}, color_scheme=scheme)
-    page.goto(pages["plain"].as_uri())
+    page.goto(pages[name].as_uri())
     faint = page.evaluate(
         """() => {
           const rgb = text => text.match(/[\\d.]+/g).map(Number);

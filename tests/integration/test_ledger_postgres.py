@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from alert_laws import AlertLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
 from signalroom.errors import ConfigError, RetryableError
@@ -38,6 +39,10 @@ class TestArchive(ArchiveLaws):
     """The archive on Postgres."""
 
 
+class TestAlerts(AlertLaws):
+    """Alerts on Postgres."""
+
+
 def test_the_migration_makes_the_tables_we_use(postgres):
     dsn = postgres()
     for _ in range(2):
@@ -45,7 +50,7 @@ def test_the_migration_makes_the_tables_we_use(postgres):
     known = tables("postgresql")
     query = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
     with psycopg.connect(dsn) as connection:
-        for table in (known.runs, known.deliveries, known.archive, known.images):
+        for table in (known.runs, known.deliveries, known.archive, known.images, known.alerts):
             rows = connection.execute(query + " order by ordinal_position", [table.schema, table.name]).fetchall()
             assert [name for (name,) in rows] == [column.name for column in table.columns]
             assert table.schema == "signalroom"

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import itertools
 import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import duckdb
 import psycopg
@@ -314,11 +315,54 @@ def test_the_summary_equals_the_simulated_truth(db):
             rows = {row["orders_id"]: typed(row) for row in csv.DictReader(io.StringIO(text))}
             db.orders(file.prefix.replace("-", "_"), file.time, *rows.values())
     db.build()
-    for day in (DAY, BEFORE):
-        truth, report = world.truth_daily("CCW", day), db.report(day)
-        for name in ("overall", "internal", "external", "orders", "top", "trend"):
-            assert as_text(report[name]) == truth[name], name
+    for day, (project, name) in itertools.product((DAY, BEFORE), (("CCW", "daily_ccw"), ("EXP", "daily_exp"))):
+        truth, report = world.truth_daily(project, day), db.report(day, name=name)
+        for query in ("overall", "internal", "external", "orders", "top", "trend"):
+            assert as_text(report[query]) == truth[query], (name, query)
         assert as_text(report["unmapped"]["spend"]) == truth["unmapped_spend"]
+    the_week_equals_its_days(db, world)
+
+
+def the_week_equals_its_days(db, world):
+    """Hold the reports of a week against the truth of its days."""
+
+    def added(first, last, *path):
+        found = [
+            world.truth_daily(project, DAY - timedelta(days=back))
+            for project in ("CCW", "EXP")
+            for back in range(first, last)
+        ]
+        return sum(Decimal(one[path[0]][path[1]]) for one in found)
+
+    week, board, states = (db.report(name=n) for n in ("weekly_rollup", "affiliate_leaderboard", "state_heatmap"))
+    for record, days in ((week["week"], (0, 7)), (week["week_before"], (7, 14))):
+        assert record["revenue"] == added(*days, "overall", "revenue") > 0
+        assert record["conversions"] == added(*days, "overall", "conversions")
+        unmapped = sum(
+            Decimal(world.truth_daily("CCW", DAY - timedelta(days=n))["unmapped_spend"]) for n in range(*days)
+        )
+        assert record["cost"] == added(*days, "overall", "cost") + unmapped
+        assert record["cpa"] == (record["cost"] / record["conversions"]).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert sum(row["revenue"] for row in week["projects"]) == week["week"]["revenue"]
+    assert sum(row["cost"] for row in week["projects"]) == week["week"]["cost"]
+    assert [row["date"] for row in week["days"]] == [DAY - timedelta(days=n) for n in range(6, -1, -1)]
+    assert sum(row["revenue"] for row in week["days"]) == week["week"]["revenue"]
+    assert sum(row["revenue_before"] for row in week["days"]) == week["week_before"]["revenue"]
+    assert all(row["moved"] == row["revenue"] - row["revenue_before"] != 0 for row in week["movers"])
+    assert (board["totals"]["revenue"], board["totals"]["cost"]) == (week["week"]["revenue"], week["week"]["cost"])
+    assert [row["place"] for row in board["board"]] == list(range(1, len(board["board"]) + 1))
+    revenues = [row["revenue"] for row in board["board"]]
+    assert revenues == sorted(revenues, reverse=True)
+    if len(revenues) < 15:
+        assert sum(revenues) == board["totals"]["revenue"]
+    assert states["totals"]["orders"] == added(0, 7, "orders", "orders") > 0
+    assert (
+        states["totals"]["revenue"]
+        == added(0, 7, "orders", "revenue")
+        == sum(row["revenue"] for row in states["states"])
+    )
+    assert week["orders"]["approved"] == states["totals"]["approved"]
+    assert {row["state"] for row in states["mapped"]} == {row["state"] for row in states["states"]} - {"None given"}
 
 
 def as_text(value):
@@ -339,4 +383,5 @@ def typed(row):
         "chargeback_flag": row["chargeback_flag"] == "YES",
         "total_amount": Decimal(row["total_amount"]),
         "afid": row["afid"],
+        "billing_state": row["billing_state"],
     }

@@ -188,7 +188,7 @@ def test_the_whole_job_with_everything_failing_once(databases, tmp_path, environ
         model.write_text("select 1 / nowhere as x from {{ ref('orders') }}\n", encoding="utf-8")
         said.failed(room, "build", "broken")
         model.unlink()
-        report = root / "reports/daily_ccw/daily_ccw.sql"
+        report = root / "reports/_daily.sql"
         text = report.read_text(encoding="utf-8")
         report.write_text(text.replace("from ", "from nowhere_", 1), encoding="utf-8")
         room.__dict__.pop("reports", None)

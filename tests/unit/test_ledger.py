@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
+from alert_laws import AlertLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError, RetryableError
@@ -42,6 +43,10 @@ class TestArchive(ArchiveLaws):
     """The archive on SQLite."""
 
 
+class TestAlerts(AlertLaws):
+    """Alerts on SQLite."""
+
+
 def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     file = tmp_path / "ledger.sqlite"
     for _ in range(2):
@@ -50,7 +55,7 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     assert names == {
         "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
-        "signalroom_pauses", "signalroom_ledger_version",
+        "signalroom_pauses", "signalroom_alerts", "signalroom_ledger_version",
     }  # fmt: skip
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     assert connection.execute("select version_num from signalroom_ledger_version").fetchall() == [(upgrade.HEAD,)]
@@ -68,7 +73,7 @@ def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, 
 
 
 def vars_of(tables):
-    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses")]
+    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses", "alerts")]
 
 
 def test_many_may_open_an_empty_ledger_at_once(tmp_path):
@@ -215,3 +220,17 @@ def test_no_password_is_shown():
     with pytest.raises(RetryableError, match=r"The ledger \(postgres 127\.0\.0\.1/d\) did not answer") as caught:
         Ledger.open(settings)
     assert "canary" not in str(caught.value) + repr(settings)
+
+
+def test_a_ledger_of_the_first_version_is_brought_to_this_one_with_its_rows(tmp_path):
+    file = tmp_path / "ledger.sqlite"
+    with Ledger.open(str(file)) as opened:
+        run = opened.runs.start("j", "build")
+    connection = sqlite3.connect(file)
+    connection.execute("drop table signalroom_alerts")
+    connection.execute("update signalroom_ledger_version set version_num = '0001'")
+    connection.commit()
+    connection.close()
+    with Ledger.open(str(file)) as opened:
+        assert opened.runs.get(run.run_id).step == "build"
+        assert opened.alerts.list() == ()

@@ -62,7 +62,7 @@ def test_a_folder_is_a_report(tmp_path):
     found = find_reports(tmp_path)["daily_ccw"]
     assert found.title == "Daily CCW"
     assert list(found.templates) == ["slack"]
-    assert set(found.parts) == {"_part.j2", "_shared.j2"}
+    assert set(found.parts) == {"_part.j2", "_shared.j2", "_mail.mjml"}
     assert found.charts[0].lines == ("r",)
 
 
@@ -147,3 +147,71 @@ def test_a_function_is_a_report(tmp_path):
     assert (found.title, found.declared.schedule, found.declared.channels) == ("The pulse", "0 7 * * *", ("team",))
     rows = found.collect(lambda sql, params: [{"sql": sql}], report_date=date(2026, 1, 2), timezone="UTC")
     assert rows == {"day": {"on": date(2026, 1, 2)}, "rows": [{"sql": "select 1"}]}
+
+
+SHARED = "-- name: overall one\nselect 1 as x from t where project = :project and day = :report_date\n"
+
+
+def test_reports_share_queries_and_charts_and_differ_in_what_they_bind(tmp_path):
+    put(tmp_path, "_daily.sql", SHARED)
+    put(tmp_path, "_daily.charts.toml", '[c]\ntitle = "T"\ndata = "more"\nx = "d"\nlines = ["r"]\n')
+    for name, project in (("one", "CCW"), ("two", "O'Neil; drop")):
+        put(
+            tmp_path,
+            f"{name}/{name}.sql",
+            f"-- bind: project = {project}\n-- include: _daily.sql\n-- name: more\nselect 2 as d",
+        )
+        put(tmp_path, f"{name}/{name}.sms.j2", "{{ project }}")
+        put(tmp_path, f"{name}/charts.toml", 'include = "_daily.charts.toml"\n')
+    found = find_reports(tmp_path)
+    asked = []
+    for name in ("one", "two"):
+        assert [query.name for query in found[name].queries] == ["overall", "more"]
+        assert [chart.name for chart in found[name].charts] == ["c"]
+        found[name].collect(
+            lambda sql, params: asked.append(params) or [], report_date=date(2026, 1, 2), timezone="UTC"
+        )
+    assert asked[::2] == [
+        {"project": "CCW", "report_date": date(2026, 1, 2)},
+        {"project": "O'Neil; drop", "report_date": date(2026, 1, 2)},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("-- include: _dayly.sql", "Did you mean '_daily.sql'"),
+        ("-- include: ../secret.sql", "no shared file"),
+        ("-- bind: project\n-- include: _daily.sql", "line 1 binds nothing"),
+        ("-- bind: timezone = UTC\n-- include: _daily.sql", "'timezone' is taken"),
+        ("-- bind: project = a\n-- bind: project = b\n-- include: _daily.sql", "'project' is taken"),
+        ("-- include: _daily.sql", "reports/_daily.sql: the query 'overall' uses the unknown parameter :project"),
+        ("-- bind: project = a\n-- include: _daily.sql\n-- name: overall\nselect 1", "two queries 'overall'"),
+        ("-- bind: overall = a\n-- bind: project = a\n-- include: _daily.sql", "which is a query too"),
+    ],
+)
+def test_what_is_shared_wrongly_is_named(tmp_path, sql, said):
+    put(tmp_path, "_daily.sql", SHARED)
+    put(tmp_path, "one/one.sql", sql)
+    put(tmp_path, "one/one.sms.j2", "hi")
+    with pytest.raises(ConfigError) as caught:
+        find_reports(tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chart", "said"),
+    [
+        ('include = "_none.toml"', "no shared file"),
+        ("include = 3", "includes 3"),
+        ('[c]\nkind = "pie"\ntitle = "T"\ndata = "more"\nx = "d"\nlines = ["r"]', "unknown kind 'pie'"),
+        ('[c]\nkind = "states"\ntitle = "T"\ndata = "more"\nx = "d"\nlines = ["r", "s"]', "a map shows one column"),
+    ],
+)
+def test_a_wrong_chart_is_named(tmp_path, chart, said):
+    put(tmp_path, "one/one.sql", "-- name: more\nselect 1")
+    put(tmp_path, "one/one.sms.j2", "hi")
+    put(tmp_path, "one/charts.toml", chart)
+    with pytest.raises(ConfigError) as caught:
+        find_reports(tmp_path)
+    assert said in str(caught.value)

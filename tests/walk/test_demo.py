@@ -50,7 +50,7 @@ def first(tmp_path_factory):
 
 def test_every_number_equals_the_upstreams_truth(first):
     folder, told = first
-    assert (told["numbers_checked"], told["differ"]) == (74, [])
+    assert (told["numbers_checked"], told["differ"]) == (148, [])
     assert {stream["stream"] for stream in told["streams"]} == STREAMS
     for stream in told["streams"]:
         assert stream["rows_in"] > 0
@@ -71,7 +71,7 @@ def test_a_second_run_loads_nothing_and_shows_the_same_report(first):
     assert [stream["rows_in"] for stream in again["streams"]] == [0] * len(STREAMS)
     assert all(stream["load_id"] is None for stream in again["streams"])
     assert again["report"] == told["report"]
-    assert (again["numbers_checked"], again["differ"], again["delivered_before"]) == (74, [], True)
+    assert (again["numbers_checked"], again["differ"], again["delivered_before"]) == (148, [], True)
     assert len(list((folder / ".signalroom/outbox/daily_ccw").rglob("email.html"))) == 1
 
 
@@ -97,11 +97,14 @@ def test_truth_check_sees_a_wrong_model(first, tmp_path):
     assert "nothing new in 6 streams" in printed
     assert "was delivered before, and was not sent again" in printed
     compared = printed[printed.index("figure") :].splitlines()
-    wrong = [line.split("  ")[0] for line in compared if line.startswith(("overall", "internal", "previous", "trend"))]
+    wrong = [
+        line.split("  ")[0] for line in compared if line.startswith(("overall", "internal", "previous", "trend", "EXP"))
+    ]
     assert {"overall cost", "overall cpa", "internal cost", "previous day cost"} <= set(wrong)
     assert len([figure for figure in wrong if figure.startswith("trend")]) == 14
+    assert len([figure for figure in wrong if figure.startswith("EXP trend")]) == 14
     assert "overall revenue" not in wrong
-    assert "✗ 74 numbers checked against the upstreams' truth, " in printed
+    assert "✗ 148 numbers checked against the upstreams' truth, " in printed
 
 
 def test_the_same_on_postgres(first, postgres, tmp_path):
@@ -109,7 +112,7 @@ def test_the_same_on_postgres(first, postgres, tmp_path):
     url = {"DEMO_WAREHOUSE_URL": postgres()}
     more = ("--orders-per-day", "60", "--warehouse-url", "env:DEMO_WAREHOUSE_URL", "--json")
     told = json.loads(signalroom("demo", "--dir", folder, *more, **url))
-    assert (told["numbers_checked"], told["differ"]) == (74, [])
+    assert (told["numbers_checked"], told["differ"]) == (148, [])
     ours = {key: value for key, value in told["report"]["data"].items() if key not in {"freshness", "_report"}}
     assert ours == {key: first[1]["report"]["data"][key] for key in ours}
     counts = [{key: stream[key] for key in stream if key.startswith("rows_")} for stream in told["streams"]]

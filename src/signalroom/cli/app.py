@@ -28,12 +28,14 @@ ENTRIES = {
     "run": Entry("signalroom.cli.run", "Run a job's steps in order.", _WORK),
     "up": Entry("signalroom.cli.up", "Run the jobs on time, with everything they need, on this machine.", _WORK),
     "worker": Entry("signalroom.cli.worker", "Run the jobs for a Temporal server elsewhere.", _WORK),
+    "watch": Entry("signalroom.cli.watch", "Look for what is wrong, and tell it once to who must know.", _WORK),
     "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
     "jobs": Entry("signalroom.cli.jobs", "Show when each job runs; pause, resume or start one.", _LOOK),
     "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
     "deliveries": Entry("signalroom.cli.deliveries", "List what was sent to whom; settle or send again.", _LOOK),
     "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
+    "alerts": Entry("signalroom.cli.alerts", "List what is wrong; acknowledge, snooze or resolve it.", _LOOK),
     "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),
 }
 

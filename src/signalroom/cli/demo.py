@@ -7,7 +7,7 @@ import shutil
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _REPORT = "daily_ccw"
 _PROJECT = "CCW"
+_BESIDES = {"daily_exp": "EXP"}  # checked like it, and not sent
 _WIDEST = 110
 
 Say: TypeAlias = "Callable[..., None]"
@@ -208,14 +209,19 @@ def _check(story: Story, room: Room, upstreams: Upstreams) -> None:
     from signalroom import steps
 
     day = story.state.report_day
-    shown = steps.preview(room, _REPORT, day)
+
+    def checked(report: str, project: str) -> Message:
+        shown = steps.preview(room, report, day)
+        true, before = (fetch_truth(upstreams.truth_url, project, of) for of in (day, day - timedelta(days=1)))
+        found = compare(shown.data, true, before)
+        story.compared += [replace(one, where=f"{project} {one.where}") if report in _BESIDES else one for one in found]
+        return shown
+
+    shown = checked(_REPORT, _PROJECT)
     if story.message is None:
         story.message = shown
-
-    def truth(of: date) -> Mapping[str, Any]:
-        return fetch_truth(upstreams.truth_url, _PROJECT, of)
-
-    story.compared = compare(shown.data, truth(day), truth(day - timedelta(days=1)))
+    for report, project in _BESIDES.items():
+        checked(report, project)
 
 
 def _introduce(story: Story, say: Say, *, made: bool) -> None:

@@ -13,7 +13,7 @@ import click
 
 from signalroom.cli.app import ENTRIES, app
 from signalroom.workspace.jobs import JobSettings
-from signalroom.workspace.parts import AlertSettings, EngineSettings, ReportSettings, WebSettings
+from signalroom.workspace.parts import AlertSettings, CheckSettings, EngineSettings, ReportSettings, WebSettings
 from signalroom.workspace.plugins import Role, SettingDoc, available, describe, find
 
 _SECTIONS: tuple[tuple[Role, str, str], ...] = (
@@ -78,6 +78,7 @@ def _settings() -> str:
         "[lake]": LakeSettings, "[ledger]": LedgerSettings, "[jobs.NAME]": JobSettings,
         "[reports.NAME]": ReportSettings, "[alerts]": AlertSettings,
         "[engine]": EngineSettings, "[web]": WebSettings,
+        "[alerts.checks.NAME]": CheckSettings,
     }  # fmt: skip
     for section, shape in shapes.items():
         parts.append(f"## `{section}`\n\n{_first(shape)}\n")

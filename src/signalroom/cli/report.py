@@ -47,8 +47,11 @@ def report(session: Session, name: str, day: str, preview: bool, send: bool, cha
 def _preview(room: Room, name: str, day: str, channel: str, *, as_json: bool) -> None:
     from signalroom import steps
     from signalroom.engine import inline
+    from signalroom.readiness import late_inputs
 
-    message = steps.preview(room, name, inline.report_day(room, day))
+    about = inline.report_day(room, day)
+    late = late_inputs(room, name, inline.due_at(room, about), wait=False)
+    message = steps.preview(room, name, about, late)
     every = shown_by(room, name, channel, message)
     if as_json:
         print_json({**message_record(message), "channels": [shown_record(one) for one in every]})

@@ -226,8 +226,15 @@ def _build(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Ou
 def _report(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
     day = report_day(room, str(call.options.get("date", "")), at)
     progress(Progress(f"delivering {call.target} for {day}"))
-    channels = [str(call.options["channel"])] if "channel" in call.options else []
-    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due_at(room, day), channels)))
+    channels, due = [str(call.options["channel"])] if "channel" in call.options else [], due_at(room, day)
+    return Outcome(_NO_RUN, deliveries=tuple(steps.deliver(room, call.target, day, due, channels)))
+
+
+def _watch(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    del at
+    progress(Progress("looking for what is wrong"))
+    watched = steps.watch(room, digest=bool(call.options.get("digest")))
+    return Outcome(_NO_RUN, deliveries=watched.sent)
 
 
 def _job(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
@@ -286,4 +293,5 @@ _VERBS: Mapping[str, Callable[[Room, StepCall, datetime, OnProgress], Outcome]] 
     "report": _report,
     "run": _job,
     "replay": _replay,
+    "watch": _watch,
 }

@@ -8,6 +8,7 @@ from typing import Self
 
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError
+from signalroom.ledger.alerts import Alerts
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
 from signalroom.ledger.figures import Figures
@@ -56,6 +57,7 @@ class Ledger:
         archive: Messages as they were sent.
         pauses: Jobs that an operator paused.
         figures: Counts for a metrics page.
+        alerts: What is wrong, and was.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -65,6 +67,7 @@ class Ledger:
         self.archive = Archive(store)
         self.pauses = Pauses(store)
         self.figures = Figures(store)
+        self.alerts = Alerts(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

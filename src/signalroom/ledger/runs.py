@@ -132,6 +132,12 @@ class Runs:
             row = connection.execute(sa.select(self._table).where(self._table.c.run_id == run_id)).one_or_none()
         return None if row is None else _run(row)
 
+    def first_started(self) -> datetime | None:
+        """Return when the first of all runs started (UTC), or None."""
+        query = sa.select(self._table.c.started_at).order_by(self._table.c.started_at).limit(1)
+        with self._store.read() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def list(
         self, limit: int = 50, *, job: str | None = None, step: str | None = None, status: RunStatus | None = None
     ) -> tuple[Run, ...]:

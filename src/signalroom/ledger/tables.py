@@ -44,6 +44,7 @@ class Tables:
         archive: One row a delivered message, without its pictures.
         images: The pictures, one row each.
         pauses: One row a job that an operator paused.
+        alerts: One row a cause.
     """
 
     runs: sa.Table
@@ -51,6 +52,7 @@ class Tables:
     archive: sa.Table
     images: sa.Table
     pauses: sa.Table
+    alerts: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -107,7 +109,7 @@ def tables(dialect: str) -> Tables:
         sa.Column("note", text),
         sa.Column("paused_at", moment),
     )  # fmt: skip
-    return Tables(runs, deliveries, archive, images, pauses)
+    return Tables(runs, deliveries, archive, images, pauses, _alerts(metadata, prefix))
 
 
 def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
@@ -129,4 +131,27 @@ def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
         sa.Column("execution", text),
         sa.Column("repeat_of", text),
         sa.Column("due_at", moment),
+    )  # fmt: skip
+
+
+def _alerts(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}alerts", metadata,
+        sa.Column("key", text, primary_key=True),
+        sa.Column("kind", text),
+        sa.Column("level", text),
+        sa.Column("title", text),
+        sa.Column("details", text),
+        sa.Column("mend", text),
+        sa.Column("channel", text),
+        sa.Column("note", text),
+        sa.Column("state", text),
+        sa.Column("episode", sa.Integer()),
+        sa.Column("since", moment),
+        sa.Column("opened_at", moment),
+        sa.Column("seen_at", moment),
+        sa.Column("quiet_at", moment),
+        sa.Column("snoozed_until", moment),
+        sa.Column("resolved_at", moment),
     )  # fmt: skip

@@ -199,7 +199,7 @@ class Composer:
         whole = [row for row in rows if all(row[column] is not None for column in series.values())]
         if not whole:
             return ""
-        names = [_filtered(row, x)[1][:20] for row in whole]
+        names = _distinct([_filtered(row, x)[1] for row in whole])
 
         def build() -> Block:
             drawn = [
@@ -251,6 +251,18 @@ def _raw(text: object) -> str:
 def _unquoted(text: str) -> str:
     # Jinja escapes quotes for HTML; Slack knows only the other three, and would show these as they stand.
     return text.replace("&#34;", '"').replace("&#39;", "'")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names as a chart's categories: at most 20 characters each, and no two alike, which Slack refuses."""
+    made: list[str] = []
+    for name in names:
+        short, again = name[:20], 1
+        while short in made:
+            again += 1
+            short = f"{name[: 19 - len(str(again))]} {again}"
+        made.append(short)
+    return made
 
 
 def _filtered(row: Any, spec: str) -> tuple[Any, str]:

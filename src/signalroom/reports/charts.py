@@ -11,6 +11,8 @@ A report declares its charts in ``charts.toml``::
     unit = "usd"                         # of the lines: usd (default) or count
     labels = { cost = "Spend" }          # optional; by default the column's name
 
+A chart of ``kind = "states"`` is a map (:mod:`signalroom.reports.tiles`).
+
 The picture has no background and uses middle tones, so it is legible on white and on a dark page; its letters
 are large enough to be read when a phone shows it at half its size. The font is ours: a server without fonts draws
 the same bytes.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from signalroom.errors import ConfigError, DataError, nearest
-from signalroom.reports import formats
+from signalroom.reports import formats, tiles
 
 WIDTH: Final = 600
 ZOOM: Final = 2
@@ -38,8 +40,9 @@ TEMPLATE_NAME: Final = "trend.svg.j2"
 _INKS: Final = ("#2f7bf6", "#dd6b10", "#0c9a83", "#a855c8")
 _BAR_INK: Final = "#0c9a83"
 _LAST_OWN_LETTER: Final = "\u04ff"  # our font has Latin, Greek and Cyrillic; other scripts need the system's
-_KEYS: Final = ("title", "data", "x", "lines", "bars", "unit", "labels")
+_KEYS: Final = ("kind", "title", "data", "x", "lines", "bars", "unit", "labels")
 _UNITS: Final = ("usd", "count")
+_KINDS: Final = ("trend", "states")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Chart:
         bars: Column drawn as bars below them; empty for none.
         unit: How the lines' figures are written: ``usd`` or ``count``.
         labels: Column -> what the legend calls it.
+        kind: ``trend``, or ``states`` for a map of one column.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Chart:
     bars: str = ""
     unit: str = "usd"
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    kind: str = "trend"
 
     def label(self, column: str) -> str:
         """Return what the legend calls a column."""
@@ -73,11 +78,18 @@ class Chart:
     @property
     def height(self) -> int:
         """Height in CSS pixels; the width is always :data:`WIDTH`."""
+        if self.kind == "states":
+            return tiles.HEIGHT
         return 320 if self.bars else 260
 
 
-def read_charts(text: str, where: str) -> tuple[Chart, ...]:
-    """Return the charts that a ``charts.toml`` declares.
+def read_charts(text: str, where: str, shared: Callable[[str], str] | None = None) -> tuple[Chart, ...]:
+    """Return the charts that a ``charts.toml`` declares; ``include = "_NAME.toml"`` at its top brings another's.
+
+    Args:
+        text: The file's text.
+        where: The file as an error should name it.
+        shared: Returns the text of a file it includes; None where nothing can be included.
 
     Raises:
         ConfigError: Not TOML, an unknown or missing key, too many lines; naming ``where`` and the chart.
@@ -86,7 +98,11 @@ def read_charts(text: str, where: str) -> tuple[Chart, ...]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where} is not TOML: {error}.", mend="Mend that line.") from error
-    return tuple(_read_chart(name, table, f"{where} [{name}]") for name, table in tables.items())
+    included = tables.pop("include", None)
+    if included is not None and (shared is None or not isinstance(included, str)):
+        raise ConfigError(f"{where} includes {included!r}.", mend='Write include = "_NAME.toml".')
+    brought = read_charts(shared(included), f"reports/{included}") if shared and included is not None else ()
+    return (*brought, *(_read_chart(name, table, f"{where} [{name}]") for name, table in tables.items()))
 
 
 def _read_chart(name: str, table: object, where: str) -> Chart:
@@ -110,13 +126,22 @@ def _read_chart(name: str, table: object, where: str) -> Chart:
         raise ConfigError(f"{where} needs one to {len(_INKS)} lines.", mend='Write lines = ["revenue", "cost"].')
     if unit not in _UNITS:
         raise ConfigError(f"{where} has the unknown unit {unit!r}.", mend=nearest(str(unit), _UNITS) or "usd or count.")
+    kind = table.get("kind", "trend")
+    if kind not in _KINDS:
+        raise ConfigError(
+            f"{where} has the unknown kind {kind!r}.", mend=nearest(str(kind), _KINDS) or "trend, states."
+        )
+    if kind == "states" and (len(lines) > 1 or texts["bars"]):
+        raise ConfigError(f"{where}: a map shows one column.", mend='Write lines = ["revenue"] and no bars.')
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise ConfigError(f"{where}: labels is no table of texts.", mend='Write labels = { cost = "Spend" }.')
-    return Chart(name, texts["title"], texts["data"], texts["x"], tuple(lines), texts["bars"], unit, labels)
+    return Chart(name, texts["title"], texts["data"], texts["x"], tuple(lines), texts["bars"], unit, labels, kind)
 
 
 def alt_text(chart: Chart, records: Sequence[Mapping[str, Any]]) -> str:
     """Return what the chart shows, in words: its span, and for each series its last, lowest and highest figure."""
+    if chart.kind == "states":
+        return tiles.alt_text(chart.title, _by_state(chart, records), _writer(chart))
     if not records:
         return f"{chart.title}: no data."
     first, last = _x_label(records[0], chart), _x_label(records[-1], chart)
@@ -137,8 +162,11 @@ def svg(chart: Chart, records: Sequence[Mapping[str, Any]], environment: Any) ->
     Args:
         chart: What to draw.
         records: Rows with the chart's columns, oldest first; None leaves a gap, no rows draw empty axes.
-        environment: A Jinja environment that escapes and knows :data:`TEMPLATE_NAME`.
+        environment: A Jinja environment that escapes and knows :func:`templates`.
     """
+    if chart.kind == "states":
+        drawn = tiles.geometry(_by_state(chart, records), _short_writer(chart))
+        return environment.get_template(tiles.TEMPLATE_NAME).render(c=drawn)
     return environment.get_template(TEMPLATE_NAME).render(c=_geometry(chart, records))
 
 
@@ -146,6 +174,11 @@ def svg(chart: Chart, records: Sequence[Mapping[str, Any]], environment: Any) ->
 def template_source() -> str:
     """Return the SVG template's text."""
     return Path(__file__).with_name(TEMPLATE_NAME).read_text(encoding="utf-8")
+
+
+def templates() -> dict[str, str]:
+    """Return the SVG templates: name -> text."""
+    return {TEMPLATE_NAME: template_source(), tiles.TEMPLATE_NAME: tiles.template_source()}
 
 
 def png(picture: str) -> bytes:
@@ -276,6 +309,11 @@ def _column(records: Sequence[Mapping[str, Any]], column: str, chart: Chart) -> 
             )
         found.append(None if value is None else Decimal(value))
     return found
+
+
+def _by_state(chart: Chart, records: Sequence[Mapping[str, Any]]) -> dict[str, Decimal | None]:
+    figures = _column(records, chart.lines[0], chart)
+    return {str(record.get(chart.x)): figure for record, figure in zip(records, figures, strict=True)}
 
 
 def _scale(values: Sequence[Decimal]) -> tuple[Decimal, Decimal, list[Decimal]]:

@@ -6,11 +6,12 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 from signalroom.reports.charts import Chart, read_charts
-from signalroom.reports.queries import split_queries
 from signalroom.reports.report import Declared, Report, declared_by
+from signalroom.reports.sqlfiles import read_queries, shared_file
 
 SUFFIXES = {
     "slack": ".slack.j2",
@@ -20,6 +21,12 @@ SUFFIXES = {
     "text": ".text.j2",
 }
 """Form of a message -> ending of its template."""
+
+SHIPPED: Final = Path(__file__).with_name("shipped")
+"""Where the parts are that every report may include: a part of the same name in ``reports/`` takes their place."""
+
+HANDED: Final = ("alert", "digest")
+"""Reports whose rows are handed over instead of queried: they ship, and a folder in ``reports/`` takes their place."""
 
 _SENT = ("slack", "email", "sms")
 _TEMPLATE_ENDINGS = (".j2", ".jinja", ".jinja2", ".mjml")
@@ -39,8 +46,9 @@ def find_reports(root: Path) -> Mapping[str, Report]:
     if not home.is_dir():
         return {}
     declared = _declared(home)
-    shared = _parts(home)
+    shared = {**_parts(SHIPPED), **_parts(home)}
     folders = {entry.name: entry for entry in home.iterdir() if entry.is_dir() and entry.name[0] not in "_."}
+    folders = {name: folder for name, folder in folders.items() if name not in HANDED}
     for name, found in declared.items():
         if name not in folders:
             raise ConfigError(
@@ -48,6 +56,20 @@ def find_reports(root: Path) -> Mapping[str, Report]:
                 mend=f"Put one, e.g. {name}.slack.j2, into the folder reports/{name}/.",
             )
     return {name: _read(name, folders[name], declared.get(name), shared) for name in sorted(folders)}
+
+
+def handed_report(root: Path, name: str) -> Report:
+    """Return one of :data:`HANDED`, the workspace's own templates before those that ship.
+
+    Raises:
+        ConfigError: A misspelt template.
+    """
+    home = root / "reports"
+    own = (home / name).is_dir()
+    folder = home / name if own else SHIPPED / name
+    shared = {**_parts(SHIPPED), **(_parts(home) if home.is_dir() else {})}
+    templates = _templates(name, folder, f"reports/{name}")
+    return Report(name, folder, _title(name), (), templates, {**shared, **_parts(folder)})
 
 
 def _read(name: str, folder: Path, declared: Declared | None, shared: Mapping[str, Path]) -> Report:
@@ -64,7 +86,7 @@ def _read(name: str, folder: Path, declared: Declared | None, shared: Mapping[st
             f"The report {name!r} has no {where}/{name}.sql.",
             mend=nearest(sql.name, others) or "Write its queries there, or mark a function @report.",
         )
-    queries = split_queries(sql.read_text(encoding="utf-8"), f"{where}/{name}.sql") if declared is None else ()
+    queries, values = read_queries(sql, f"{where}/{name}.sql") if declared is None else ((), {})
     charts = _charts(folder, where)
     known = [query.name for query in queries]
     for chart in charts:
@@ -74,7 +96,7 @@ def _read(name: str, folder: Path, declared: Declared | None, shared: Mapping[st
                 mend=nearest(chart.data, known),
             )
     title = (declared.title if declared else "") or _title(name)
-    return Report(name, folder, title, queries, templates, {**shared, **_parts(folder)}, charts, declared)
+    return Report(name, folder, title, queries, templates, {**shared, **_parts(folder)}, charts, declared, values)
 
 
 def _templates(name: str, folder: Path, where: str) -> dict[str, Path]:
@@ -107,7 +129,12 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _charts(folder: Path, where: str) -> tuple[Chart, ...]:
     path = folder / "charts.toml"
-    return read_charts(path.read_text(encoding="utf-8"), f"{where}/charts.toml") if path.exists() else ()
+    if not path.exists():
+        return ()
+    place = f"{where}/charts.toml"
+    return read_charts(
+        path.read_text(encoding="utf-8"), place, lambda name: shared_file(folder, name, place).read_text("utf-8")
+    )
 
 
 def _title(name: str) -> str:

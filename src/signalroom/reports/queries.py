@@ -15,7 +15,7 @@ by the warehouse's driver, never pasted into the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from signalroom.errors import ConfigError, nearest
@@ -46,7 +46,7 @@ class Query:
         name: The variable that holds its rows in templates.
         sql: The statement, without its final semicolon.
         one: Whether it yields a single record (or None) instead of a list.
-        parameters: Which of :data:`PARAMETERS` it uses.
+        parameters: Which parameters it uses: of :data:`PARAMETERS`, and of the values its file binds.
         line: Where its text starts in the file, counted from 1.
     """
 
@@ -57,12 +57,13 @@ class Query:
     line: int
 
 
-def split_queries(text: str, where: str) -> tuple[Query, ...]:
+def split_queries(text: str, where: str, known: Sequence[str] = PARAMETERS) -> tuple[Query, ...]:
     """Return the named SELECTs of a report's SQL file, in their order.
 
     Args:
         text: The file's text.
         where: The file as an error should name it.
+        known: The parameters that are bound.
 
     Raises:
         ConfigError: A statement without a name, a name used twice or reserved, an unknown parameter, a statement
@@ -73,7 +74,7 @@ def split_queries(text: str, where: str) -> tuple[Query, ...]:
         name, one = _read_title(title, f"{where} line {line}")
         if name in {query.name for query in queries}:
             raise ConfigError(f"{where} line {line} names a second query {name!r}.", mend="Give each its own name.")
-        queries.append(_read_query(name, body, line + 1, one=one, where=where))
+        queries.append(_read_query(name, body, line + 1, one=one, where=where, known=known))
     if not queries:
         raise ConfigError(
             f"{where} holds no query.", mend="Put a line such as `-- name: overall one` above each SELECT."
@@ -123,7 +124,7 @@ def _read_title(title: str, where: str) -> tuple[str, bool]:
     return name, kind == "one"
 
 
-def _read_query(name: str, body: str, line: int, *, one: bool, where: str) -> Query:
+def _read_query(name: str, body: str, line: int, *, one: bool, where: str, known: Sequence[str]) -> Query:
     sql = body.strip()
     used: set[str] = set()
     ends: list[int] = []
@@ -132,10 +133,10 @@ def _read_query(name: str, body: str, line: int, *, one: bool, where: str) -> Qu
             ends.append(token.start())
         if (parameter := token["parameter"]) is None:
             continue
-        if parameter not in PARAMETERS:
+        if parameter not in known:
             raise ConfigError(
                 f"{where}: the query {name!r} uses the unknown parameter :{parameter}.",
-                mend=nearest(parameter, PARAMETERS) or "Only :report_date and :timezone are bound.",
+                mend=nearest(parameter, known) or f"Bound are :{', :'.join(known)}.",
             )
         used.add(parameter)
     if ends:

@@ -78,7 +78,7 @@ class Renderer:
         rows = wire.pack(data)
         about: dict[str, Any] = {"report_date": report_date, "timezone": timezone, "as_of": as_of, "notes": list(notes)}
         shared = wire.pack({**about, "link": link, "title": report.title, "report": report.name})
-        request = _request(report, {**_mapping(rows), **_mapping(shared)}, report_date)
+        request = _request(report, {**report.values, **_mapping(rows), **_mapping(shared)}, report_date)
         made = self._ask(report, request)
         return Message(
             report=report.name,

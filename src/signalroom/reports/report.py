@@ -2,11 +2,12 @@
 
 A report is a folder ``reports/NAME/`` of the workspace:
 
-* ``NAME.sql``: its queries (:mod:`signalroom.reports.queries`);
+* ``NAME.sql``: its queries (:mod:`signalroom.reports.queries`), some of them shared with other reports
+  (:mod:`signalroom.reports.sqlfiles`);
 * ``NAME.slack.j2``, ``NAME.email.mjml``, ``NAME.sms.j2``: a template per kind of channel, at least one;
 * ``NAME.subject.j2``, ``NAME.text.j2``: the subject line and the plain text, when the defaults do not do;
 * ``charts.toml``: its charts (:mod:`signalroom.reports.charts`);
-* ``_*.j2``, ``_*.mjml``: parts that templates include.
+* ``_*.j2``, ``_*.mjml``: parts that templates include, of this folder, of ``reports/``, or shipped.
 
 Where SQL is not enough, a function in ``reports/*.py`` returns the rows and the folder holds templates only::
 
@@ -76,6 +77,7 @@ class Report:
         parts: File name -> path of what the templates may include.
         charts: The charts that templates may show.
         declared: The function that returns its rows, when it is one.
+        values: What its SQL file binds beside the day and the zone; templates see it too.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Report:
     parts: Mapping[str, Path] = field(default_factory=dict[str, Path])
     charts: tuple[Chart, ...] = ()
     declared: Declared | None = None
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def collect(self, ask: Ask, *, report_date: date, timezone: str) -> dict[str, list[Record] | Record | None]:
         """Run the report's queries, or its function, and return the rows its templates show.
@@ -98,12 +101,12 @@ class Report:
         Raises:
             DataError: A query of one record returned several, or the function returned something else than rows.
         """
-        bound: dict[str, Any] = {"report_date": report_date, "timezone": timezone}
+        bound: dict[str, Any] = {**self.values, "report_date": report_date, "timezone": timezone}
         if self.declared is not None:
             return _call(self.declared, ask, bound)
         rows: dict[str, list[Record] | Record | None] = {}
         for query in self.queries:
-            found = list(ask(query.sql, {name: bound[name] for name in PARAMETERS if name in query.parameters}))
+            found = list(ask(query.sql, {name: bound[name] for name in query.parameters}))
             if query.one and len(found) > 1:
                 raise DataError(
                     f"The query {query.name!r} of the report {self.name!r} returned {len(found)} records, not one.",

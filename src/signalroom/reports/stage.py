@@ -99,7 +99,8 @@ class Stage:
         if "sms" in forms:
             made["sms"] = smstext.fit(fill("sms"), forms["sms"])
         if "email" in forms:
-            mjml.lint_template(sources[forms["email"]], forms["email"])
+            for name in (forms["email"], *(part for part in sources if part.endswith(".mjml"))):
+                mjml.lint_template(sources[name], name)
             made["html"] = mjml.to_html(fill("email", subject=made["subject"]), forms["email"])
         made["text"] = fill("text") if "text" in forms else _text(made)
         return made
@@ -142,7 +143,7 @@ class Stage:
 
 
 def _environment(sources: Mapping[str, str], *, escape: bool) -> ImmutableSandboxedEnvironment:
-    known = {**sources, charts.TEMPLATE_NAME: charts.template_source()}
+    known = {**sources, **charts.templates()}
 
     def load(name: str) -> tuple[str, str, Callable[[], bool]] | None:
         # The file name is what tracebacks carry, and so how an error finds its line.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from signalroom.stream import Column
-from signalroom.warehouse.base import Warehouse
+from signalroom.warehouse.base import Ask, Warehouse
 from signalroom.warehouse.quoting import literal, qualified
 
 
@@ -70,6 +70,18 @@ def stream_loads(warehouse: Warehouse) -> Mapping[str, StreamLoads]:
             CAST(sum(bytes) AS bigint) AS bytes
         FROM signalroom.loads GROUP BY 1 ORDER BY 1""")
     return {row["stream"]: StreamLoads(**row) for row in found.to_pylist()}
+
+
+def committed(ask: Ask, load_ids: Iterable[str]) -> Mapping[str, datetime]:
+    """Return ``source.stream`` -> when the newest of its loads among ``load_ids`` was committed to the lake."""
+    wanted = ", ".join(literal(load_id) for load_id in load_ids)
+    if not wanted:
+        return {}
+    found = ask(
+        "SELECT source || '.' || stream AS stream, max(committed_at) AS committed_at FROM signalroom.loads "
+        f"WHERE load_id IN ({wanted}) GROUP BY 1"
+    )
+    return {row["stream"]: row["committed_at"] for row in found.to_pylist()}
 
 
 def rows_of(warehouse: Warehouse, tables: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], int]:

@@ -16,7 +16,7 @@ from signalroom.stream import Window
 from signalroom.workspace.cron import Cron, parse_cron
 from signalroom.workspace.settings import injected, setting
 
-Verb: TypeAlias = Literal["sync", "build", "refresh", "report", "run", "replay"]
+Verb: TypeAlias = Literal["sync", "build", "refresh", "report", "run", "replay", "watch"]
 Overlap: TypeAlias = Literal["skip", "queue", "cancel"]
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -41,6 +41,7 @@ _VERBS: Mapping[str, _Grammar] = {
     "report": _Grammar("REPORT", required=True, options=("date", "channel"), flags=("send",)),
     "run": _Grammar("JOB", required=True),
     "replay": _Grammar(options=("source", "from", "to"), flags=("no-deliveries",)),
+    "watch": _Grammar(flags=("digest",)),
 }
 
 
@@ -49,7 +50,7 @@ class StepCall:
     """One step as a job or a person asks for it.
 
     Attributes:
-        verb: ``sync``, ``build``, ``refresh``, ``report``, ``run`` or ``replay``.
+        verb: ``sync``, ``build``, ``refresh``, ``report``, ``run``, ``replay`` or ``watch``.
         target: What it acts on; empty where the verb needs none.
         options: Option -> its text, or True for a flag; names without the dashes.
     """
@@ -205,8 +206,8 @@ def parse_step(text: str, *, path: str = "") -> StepCall:
 
     Args:
         text: ``sync SOURCE[.STREAM] [--window W]``, ``build [--select M] [--full-refresh]``, ``refresh [VIEW|AGENCY]``,
-            ``report NAME [--date D] [--channel C] [--send]``, ``run JOB`` or
-            ``replay [--source S] [--from A] [--to B] [--no-deliveries]``.
+            ``report NAME [--date D] [--channel C] [--send]``, ``run JOB``,
+            ``replay [--source S] [--from A] [--to B] [--no-deliveries]`` or ``watch [--digest]``.
         path: Where it is written; it opens every message.
 
     Raises:

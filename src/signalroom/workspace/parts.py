@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
+
+_AGE: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
+_CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,71 @@ class ReportSettings:
 
     name: str = injected()
     channels: tuple[str, ...] = setting("Channels the report goes to.", example='["outbox"]')
+    needs: Mapping[str, str] = setting(
+        "How old its inputs may be: SOURCE or SOURCE.STREAM, and an age. Until they are that new it waits.",
+        factory=dict,
+        example='{ everflow = "2h", "s3_exports.orders_create" = "26h" }',
+    )
+    deadline: str = setting(
+        "Local time, on the day after the one it is about, at which it goes out and says what is late; without one it "
+        "waits for as long as its job tries.",
+        default="",
+        example='"07:45"',
+    )
+    internal: bool = setting(
+        "Its readers are the team itself: alerts may use its channels. Those of any other report never hear of one.",
+        default=False,
+    )
+
+    def __post_init__(self) -> None:
+        for age in self.needs.values():
+            parse_age(age)
+        if self.deadline and not _CLOCK.fullmatch(self.deadline):
+            raise ConfigError(f"deadline: {self.deadline!r} is no time of day.", mend='Write e.g. deadline = "07:45".')
+
+    def deadline_of(self, due_at: datetime, timezone: str) -> datetime | None:
+        """Return the deadline of the report whose day was over at ``due_at``; None when it has none."""
+        from zoneinfo import ZoneInfo
+
+        if not self.deadline:
+            return None
+        zone = ZoneInfo(timezone)
+        return datetime.combine(due_at.astimezone(zone).date(), time.fromisoformat(self.deadline), zone)
+
+
+def parse_age(text: str) -> timedelta:
+    """Return the span that ``90m``, ``2h`` or ``3d`` means; raises ConfigError for anything else."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} is no age.", mend="Write minutes, hours or days, e.g. 90m, 2h or 3d.")
+    return int(found[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[found[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """An ``[alerts.checks.NAME]`` table: a figure of the team's own that is watched."""
+
+    sql: str = setting(
+        "One SELECT. With ``above``: one row with ``value``. With ``drift``: rows with ``day`` and ``value``. "
+        "``:report_date`` is yesterday in the workspace's zone.",
+        example='"select date as day, sum(conversions) as value from public.daily_performance group by date"',
+    )
+    name: str = injected()
+    title: str = setting("What it is called in an alert; its name when left out.", default="")
+    above: Decimal | None = setting("It is wrong when the value is greater.", default=None, example="0")
+    drift: Literal["", "down", "both"] = setting(
+        "It is wrong when yesterday is far from the same weekday of the weeks before, below it or on both sides.",
+        default="",
+    )
+    level: Literal["warning", "critical"] = setting("How much it matters.", default="warning")
+    mend: str = setting("What to do about it.", default="")
+    sources: tuple[str, ...] = setting(
+        "Sources it stands on: while one of them is out, it belongs to that alert.", default=()
+    )
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (not self.drift):
+            raise ConfigError("it needs either above or drift.", mend='Write above = 0, or drift = "down".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +118,17 @@ class AlertSettings:
 
     channel: str = setting("Channel that hears of failures; never a client's.", default="", example='"ops"')
     critical: str = setting("Channel that also hears of critical ones, e.g. by SMS.", default="", example='"phone"')
+    grace: str = setting("How late a job may start.", default="15m")
+    fresh: Mapping[str, str] = setting(
+        "How old the data of a SOURCE or SOURCE.STREAM may be; of others what was usual of late counts.",
+        factory=dict,
+        example='{ everflow = "10h" }',
+    )
+    checks: Mapping[str, CheckSettings] = setting("Figures of the team's own, by name.", factory=dict)
+
+    def __post_init__(self) -> None:
+        for age in (self.grace, *self.fresh.values()):
+            parse_age(age)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +162,8 @@ class WebSettings:
 def known_reports(root: Path) -> list[str]:
     """Return the names of the workspace's reports, sorted: the folders of ``reports/``.
 
-    A report written as a function has a folder of its name too, for its templates.
+    A report written as a function has a folder of its name too, for its templates. ``alert`` and ``digest`` are none:
+    they change how alerts look.
     """
-    return sorted(path.name for path in (root / "reports").glob("*/") if path.is_dir() and path.name[0] not in "._")
+    folders = [path.name for path in (root / "reports").glob("*/") if path.is_dir() and path.name[0] not in "._"]
+    return sorted(name for name in folders if name not in {"alert", "digest"})

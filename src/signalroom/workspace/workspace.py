@@ -250,7 +250,7 @@ class _Reader:
             key: value for key, table in self._tables("reports") if (value := self._shape(ReportSettings, table, key))
         }
         alerts = self._alerts()
-        self._routes(reports, alerts, list(channels))
+        self._routes(reports, alerts, list(channels), list(sources))
         return Workspace(
             root=self._root,
             name=name,
@@ -339,18 +339,34 @@ class _Reader:
         return self._shape(shape, self._table.get(name, {}), "", name)
 
     def _alerts(self) -> AlertSettings:
-        return self._section("alerts", AlertSettings) or AlertSettings("", "")
+        return self._section("alerts", AlertSettings) or AlertSettings()
 
-    def _routes(self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str]) -> None:
-        """Note channels that do not exist and reports that nobody wrote."""
+    def _routes(
+        self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str], sources: list[str]
+    ) -> None:
+        """Note channels and sources that do not exist, and reports that nobody wrote."""
         written = known_reports(self._root)
         for report in reports.values():
             known_name("report", report.name, written, f"reports.{report.name}", self._problems)
             for index, channel in enumerate(report.channels):
                 known_name("channel", channel, channels, f"reports.{report.name}.channels[{index}]", self._problems)
+            for name in report.needs:
+                source = name.partition(".")[0]
+                known_name("source", source, sources, f"reports.{report.name}.needs", self._problems)
         for key, channel in (("channel", alerts.channel), ("critical", alerts.critical)):
             if channel:
                 known_name("channel", channel, channels, f"alerts.{key}", self._problems)
+        clients = {channel for report in reports.values() if not report.internal for channel in report.channels}
+        for key, channel in (("channel", alerts.channel), ("critical", alerts.critical)):
+            if channel in clients:
+                mend = (
+                    "Give alerts their own, or write internal = true under the [reports.NAME] that only the team reads."
+                )
+                self._bad(f"alerts.{key}: a report is sent to the channel {channel!r}.", mend)
+        wanted = [("fresh", name) for name in alerts.fresh]
+        wanted += [(f"checks.{check.name}.sources", name) for check in alerts.checks.values() for name in check.sources]
+        for key, name in wanted:
+            known_name("source", name.partition(".")[0], sources, f"alerts.{key}", self._problems)
 
     def _jobs(self, sources: list[str], channels: list[str]) -> dict[str, Job]:
         tables = dict(self._tables("jobs"))

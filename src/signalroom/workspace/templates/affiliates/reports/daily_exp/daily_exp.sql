@@ -1,0 +1,5 @@
+-- The daily EXP summary: the daily summary (reports/_daily.*) of Everflow's advertiser 2.
+-- bind: project = EXP
+-- bind: advertiser_id = 2
+-- include: _daily.sql
+-- include: _freshness.sql
