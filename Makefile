@@ -55,7 +55,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/deptry src
 	@$(BIN)/codespell
 
-proof: $(VENV)/.test ## Kill and cut everywhere, print the figures (SEED=1 ROUNDS=1 take 15 minutes)
+proof: $(VENV)/.test ## Kill and cut everywhere, print the figures (40 minutes; ROUNDS=25 for a release)
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 
