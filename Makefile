@@ -58,7 +58,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/yamllint --strict deploy
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
-proof: $(VENV)/.test ## Kill and cut everywhere, then `up` over 200 due times; print the figures (half an hour)
+proof: $(VENV)/.test ## Kill and cut everywhere, then `up` over 200 due times; print the figures (an hour; ROUNDS=25 for a release)
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 	@$(BIN)/python tests/soak/soak.py --runs 200

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crash.mutants import SHOWS
 from ledger_laws import HandClock
 from signalroom.errors import DataError, RetryableError
 from signalroom.ledger.ledger import Ledger
@@ -57,6 +60,13 @@ def hold(request: pytest.FixtureRequest, tmp_path) -> Iterator[Callable[[Callabl
     yield given
     for one in opened:
         one.close()
+
+
+def test_the_documentation_lists_every_bug() -> None:
+    text = (Path(__file__).parents[2] / "docs/figures.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| ([^|]+) \| `\w+` \|", text, re.MULTILINE))
+    assert {*BUGS, *SHOWS} <= listed
+    assert len(listed) == len(BUGS) + len(SHOWS) + 1  # and the one that needs a wire to be cut
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=[getattr(law, "__name__", "partial") for law in LAWS.values()])
