@@ -105,10 +105,11 @@ class Activities:
 def _report(progress: Progress) -> None:
     """Take a step's progress; raises where the step should stop."""
     del progress
-    if activity.is_cancelled():
-        raise CancelledError("The job was cancelled.")
-    if activity.is_worker_shutdown():
-        raise RetryableError("The worker is being stopped.", mend="The step goes on where another worker is.")
+    if not activity.is_cancelled():
+        return
+    if activity.is_worker_shutdown():  # and its 20 seconds are over
+        raise RetryableError("The worker was stopped.", mend="The step goes on when one is started again.")
+    raise CancelledError("The job was cancelled.")
 
 
 def _failure(problem: SignalRoomError) -> ApplicationError:
