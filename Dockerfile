@@ -16,7 +16,7 @@ FROM python:3.12-slim-bookworm
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalroom \
     && install -d -o signalroom -g signalroom /workspace
 COPY --from=build /signalroom /signalroom
-ENV PATH=/signalroom/bin:$PATH PYTHONUNBUFFERED=1 SIGNALROOM_WEB_HOST=0.0.0.0
+ENV PATH=/signalroom/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /workspace
 USER 10001
 EXPOSE 8080
@@ -24,4 +24,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=2s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
 ENTRYPOINT ["signalroom"]
-CMD ["worker"]
+CMD ["worker", "--host", "0.0.0.0"]

@@ -48,7 +48,7 @@ def up(session: Session, port: int | None, options: tuple[str, ...]) -> None:
         stay(room, port, server)
 
 
-def stay(room: Room, port: int | None, server: DevServer | None = None) -> None:
+def stay(room: Room, port: int | None, server: DevServer | None = None, host: str = "") -> None:
     """Open every part of the room, then run its worker and health page until told to stop."""
     running = server.start() if server else None  # it comes up while everything else is opened
     try:
@@ -60,8 +60,9 @@ def stay(room: Room, port: int | None, server: DevServer | None = None) -> None:
             del part
         room.warehouse.merged("", "")
         resident = Resident(room, server)
-        wanted = room.workspace.web.port if port is None else port
-        page = HealthPage(room, lambda: resident.pulse.poller_seen_at, wanted)
+        web = room.workspace.web
+        wanted = web.port if port is None else port
+        page = HealthPage(room, lambda: resident.pulse.poller_seen_at, wanted, host or web.host)
         asyncio.run(resident.run(lambda what: _tell(room, what, page.address), page, running))
     finally:
         if server:

@@ -14,8 +14,9 @@ from signalroom.errors import ConfigError
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=None, help="Port of the health page, instead of [web]'s."
 )
+@click.option("--host", default="", help="Address of the health page, instead of [web]'s: 0.0.0.0 in a container.")
 @pass_session
-def worker(session: Session, port: int | None) -> None:
+def worker(session: Session, port: int | None, host: str) -> None:
     """Run the workspace's jobs for the Temporal server that TEMPORAL_ADDRESS names, until told to stop."""
     require_worker()
     with session.room() as room:
@@ -29,4 +30,4 @@ def worker(session: Session, port: int | None) -> None:
                 "TEMPORAL_ADDRESS is not set.",
                 mend="Set it to the Temporal server's address, or use `signalroom up`, which starts one.",
             )
-        stay(room, port)
+        stay(room, port, host=host)

@@ -1,4 +1,4 @@
-"""The health page: `/health`, `/ready` and `/metrics` on loopback, from a thread of the resident process."""
+"""The health page: `/health`, `/ready` and `/metrics`, on loopback, from a thread of the resident process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ class HealthPage:
     Args:
         room: The workspace's room.
         poller_seen_at: Returns when the scheduler last heard from our worker; None before the first time.
-        port: Where to answer on 127.0.0.1; another port is taken where this one is in use.
+        port: Where to answer; another port is taken where this one is in use.
+        host: On which of the machine's addresses.
     """
 
-    def __init__(self, room: Room, poller_seen_at: Callable[[], datetime | None], port: int) -> None:
+    def __init__(
+        self, room: Room, poller_seen_at: Callable[[], datetime | None], port: int, host: str = "127.0.0.1"
+    ) -> None:
         self._app = health_app(room, poller_seen_at)
-        self._socket = _listen(port)
+        self._socket = _listen(host, port)
         self._ready = threading.Event()
         self._server: Any = None
         self._thread = threading.Thread(target=self._serve, name="health page", daemon=True)
@@ -42,7 +45,8 @@ class HealthPage:
     @property
     def address(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        host, port = self._socket.getsockname()
+        return f"http://{host}:{port}"
 
     def _serve(self) -> None:
         from uvicorn import Config, Server
@@ -103,13 +107,13 @@ def unready(room: Room, poller_seen_at: datetime | None) -> list[str]:
     return problems
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on the port, or, said in the log, on another that is free."""
     for wanted in (port, 0):
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind(("127.0.0.1", wanted))
+            sock.bind((host, wanted))
             sock.listen(128)
         except OSError as problem:
             sock.close()

@@ -152,7 +152,8 @@ class EngineSettings:
 class WebSettings:
     """The ``[web]`` table: where `signalroom up` and `signalroom worker` answer."""
 
-    port: int = setting("Port on 127.0.0.1; another is taken, and told, when it is in use.", default=8080)
+    port: int = setting("Port; another is taken, and told, when it is in use.", default=8080)
+    host: str = setting("Address it answers on; 0.0.0.0 in a container, say.", default="127.0.0.1")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
