@@ -12,6 +12,7 @@ import click
 
 from signalroom.cli.command import Entry, Group, global_options
 from signalroom.cli.exits import CONFIG, DATA, EPILOG, INTERRUPTED, OK, exit_code
+from signalroom.cli.handover import HandOverError, hand_over
 from signalroom.cli.session import Session
 from signalroom.errors import SignalRoomError
 from signalroom.telemetry import redact
@@ -51,6 +52,8 @@ class App(Group):
             ended = super().main(args, prog_name or "signalroom", standalone_mode=False, obj=session, **extra)
             code = ended if isinstance(ended, int) else OK
             sys.stdout.flush()
+        except HandOverError as elsewhere:
+            code = _hand_over(elsewhere, sys.argv[1:] if args is None else args, session)
         except BrokenPipeError:
             code = _leave_quietly()
         except (click.Abort, KeyboardInterrupt):
@@ -69,6 +72,19 @@ class App(Group):
             _tell(problem, f"Something unexpected: {type(problem).__name__}: {problem}.{mend}", session)
             code = DATA
         sys.exit(code)
+
+
+def _hand_over(elsewhere: HandOverError, words: Sequence[str], session: Session) -> int:
+    try:
+        return hand_over(elsewhere.address, words)
+    except BrokenPipeError:
+        return _leave_quietly()
+    except KeyboardInterrupt:
+        _say("`signalroom up` goes on with it: `signalroom runs` shows how it ends.")
+        return INTERRUPTED
+    except SignalRoomError as problem:
+        _tell(problem, str(problem), session)
+        return exit_code(problem)
 
 
 def _with_mend(problem: click.ClickException) -> str:

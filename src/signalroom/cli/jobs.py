@@ -41,7 +41,7 @@ def list_jobs(session: Session, as_json: bool) -> None:
     require_worker()
     from signalroom.engine.operating import states
 
-    with session.room() as room:
+    with session.room(here=True) as room:
         room.ledger.runs.sweep()
         found = asyncio.run(states(room))
         if as_json:
@@ -87,7 +87,7 @@ def pause(session: Session, job: str, note: str) -> None:
     require_worker()
     from signalroom.engine import operating
 
-    with session.room() as room:
+    with session.room(here=True) as room:
         asyncio.run(operating.pause(room, job, note))
         click.echo(f"{job} is paused.")
 
@@ -100,7 +100,7 @@ def resume(session: Session, job: str) -> None:
     require_worker()
     from signalroom.engine import operating
 
-    with session.room() as room:
+    with session.room(here=True) as room:
         asyncio.run(operating.resume(room, job))
         click.echo(f"{job} fires again.")
 
@@ -113,7 +113,7 @@ def trigger(session: Session, job: str) -> None:
     require_worker()
     from signalroom.engine import operating
 
-    with session.room() as room:
+    with session.room(here=True) as room:
         asyncio.run(operating.trigger(room, job))
         click.echo(f"{job} was started; `signalroom runs --job {job}` shows how it goes.")
 
@@ -131,7 +131,7 @@ def backfill(session: Session, job: str, first: str, last: str) -> None:
     begin, end = _day(first), _day(last or first)
     if end < begin:
         raise ConfigError("The days end before they begin.", mend="Put the earlier day first.")
-    with session.room() as room:
+    with session.room(here=True) as room:
         times = asyncio.run(operating.backfill(room, job, begin, end))
         click.echo(f"{count(times, 'run')} of {job} to come; `signalroom runs --job {job}` shows how they go.")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
 
 import click
 
 from signalroom.cli.command import command, json_option
+from signalroom.cli.handover import stdin
 from signalroom.cli.output import cell, count, print_json, print_table
 from signalroom.cli.session import Session, pass_session
 
@@ -20,8 +20,8 @@ from signalroom.cli.session import Session, pass_session
 @pass_session
 def query(session: Session, sql: str, limit: int, as_json: bool) -> None:
     """Run one SELECT on the warehouse and print its rows; SQL is read from standard input when it is "-"."""
-    text = sys.stdin.read() if sql == "-" else sql
     with session.room() as room:
+        text = stdin() if sql == "-" else sql
         # A snapshot is rolled back, whatever the statement did.
         with room.warehouse.snapshot() as ask:
             found = ask(text)

@@ -32,12 +32,14 @@ class Session:
         debug: Show tracebacks.
         log_level: From which level on log lines are shown; empty for warnings in plain words.
         log_json: Log lines as JSON objects.
+        handed: The room of the process that owns the workspace, for a command that another process handed to it.
     """
 
     workspace: Path | None = None
     debug: bool = False
     log_level: str = ""
     log_json: bool = False
+    handed: Room | None = None
 
     @property
     def root(self) -> Path:
@@ -47,13 +49,23 @@ class Session:
         return Workspace.find(self.workspace)
 
     @contextmanager
-    def room(self, *, broken: bool = False) -> Generator[Room]:
-        """Open the workspace's room and close it afterwards; a ``broken`` one too, without what cannot be read."""
+    def room(self, *, broken: bool = False, here: bool = False) -> Generator[Room]:
+        """Open the workspace's room and close it afterwards; a ``broken`` one too, without what cannot be read.
+
+        Raises:
+            HandOverError: `signalroom up` owns the workspace and takes its commands, and ``here`` does not insist.
+        """
+        if self.handed is not None:
+            yield self.handed
+            return
         from signalroom.cli.demo_world import clock_of
+        from signalroom.cli.handover import HandOverError, listening
         from signalroom.room import Room
         from signalroom.workspace.workspace import Workspace
 
         self.start_logging()
+        if not (here or broken) and (address := listening(self.root)):
+            raise HandOverError(address)
         workspace = Workspace.readable(self.root) if broken else Workspace.load(self.root)
         conceal_secrets(workspace)
         start_traces(os.environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -41,7 +42,7 @@ def up(session: Session, port: int | None, options: tuple[str, ...]) -> None:
     from signalroom.engine.ownership import owning
     from signalroom.engine.server import DevServer
 
-    with session.room() as room, owning(room.state("up.lock"), room.clock):
+    with session.room(here=True) as room, owning(room.state("up.lock"), room.clock):
         server = None
         if not room.workspace.environ.get("TEMPORAL_ADDRESS"):
             server = DevServer(room.state(), room.clock, room.workspace.engine.temporal, options)
@@ -52,6 +53,7 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
     """Open every part of the room, then run its worker and health page until told to stop."""
     running = server.start() if server else None  # it comes up while everything else is opened
     try:
+        from signalroom.cli.door import Door
         from signalroom.engine.resident import Resident
         from signalroom.web.page import HealthPage
 
@@ -63,7 +65,9 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         web = room.workspace.web
         wanted = web.port if port is None else port
         page = HealthPage(room, lambda: resident.pulse.poller_seen_at, wanted, host or web.host)
-        asyncio.run(resident.run(lambda what: _tell(room, what, page.address), page, running))
+        # Where one process owns the file, the others' commands run in this one.
+        with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():
+            asyncio.run(resident.run(lambda what: _tell(room, what, page.address), page, running))
     finally:
         if server:
             server.stop()

@@ -19,7 +19,7 @@ from signalroom.errors import ConfigError
 def worker(session: Session, port: int | None, host: str) -> None:
     """Run the workspace's jobs for the Temporal server that TEMPORAL_ADDRESS names, until told to stop."""
     require_worker()
-    with session.room() as room:
+    with session.room(here=True) as room:
         if room.workspace.warehouse.kind == "duckdb":
             raise ConfigError(
                 "A worker apart needs a warehouse that several processes share, and DuckDB lets one own its file.",
