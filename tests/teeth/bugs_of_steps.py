@@ -110,9 +110,9 @@ BUGS = (
         a_clock_change_moves_no_report, "", "mistake 4: schedules in fixed UTC hours",
     ),
     Bug(
-        "a schedule fires twice in the night the clocks go back", "workspace.cron:Cron.due",
-        "hour, minute, tzinfo=local)",
-        "hour, minute, tzinfo=local, fold=datetime(*day.timetuple()[:3], hour, minute, tzinfo=local) <= after)",
+        "a schedule fires twice in the night the clocks go back", "workspace.cron:Cron.moments",
+        "wall.astimezone(UTC) for wall in walls",
+        "wall.replace(fold=fold).astimezone(UTC) for wall in walls for fold in (0, 1)",
         a_time_that_comes_twice_fires_once, "", "Temporal #8205: zero, one or two times",
     ),
     Bug(

@@ -13,7 +13,7 @@ import pytest
 from crash.mutants import SHOWS
 from ledger_laws import HandClock
 from signalroom.errors import DataError, RetryableError
-from signalroom.ledger.ledger import Ledger
+from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.testing.bench import Bench
 from signalroom.warehouse.base import Warehouse
 from teeth import bugs_of_steps, bugs_of_tables
@@ -43,7 +43,7 @@ def hold(request: pytest.FixtureRequest, tmp_path) -> Iterator[Callable[[Callabl
     opened: list[Ledger] = []
 
     def ledger(hand: HandClock) -> Ledger:
-        opened.append(Ledger.open(str(tmp_path / "ledger.sqlite"), clock=hand))
+        opened.append(Ledger.open(LedgerSettings(tmp_path, hand, "ledger.sqlite", run_lease_s=300.0)))
         return opened[-1]
 
     def given(law: Callable[..., Any]) -> object:

@@ -222,15 +222,24 @@ def test_no_password_is_shown():
     assert "canary" not in str(caught.value) + repr(settings)
 
 
-def test_a_ledger_of_the_first_version_is_brought_to_this_one_with_its_rows(tmp_path):
+@pytest.mark.parametrize("earlier", ["0001", "0002"])
+def test_a_ledger_of_an_earlier_version_is_brought_to_this_one_with_its_rows(tmp_path, monkeypatch, earlier):
     file = tmp_path / "ledger.sqlite"
-    with Ledger.open(str(file)) as opened:
-        run = opened.runs.start("j", "build")
+    with monkeypatch.context() as then:
+        then.setattr(upgrade, "HEAD", earlier)
+        Ledger.open(str(file)).close()
     connection = sqlite3.connect(file)
-    connection.execute("drop table signalroom_alerts")
-    connection.execute("update signalroom_ledger_version set version_num = '0001'")
+    assert connection.execute("select version_num from signalroom_ledger_version").fetchall() == [(earlier,)]
+    moment = "2026-11-19 12:00:00.000000"
+    connection.execute(
+        "insert into signalroom_runs (run_id, job, step, status, started_at, heartbeat_at, lease_until, fence, error, result, repeats)"
+        " values ('r1', 'j', 'build', 'success', ?, ?, ?, 1, '', '{}', 0)",
+        [moment] * 3,
+    )
     connection.commit()
     connection.close()
     with Ledger.open(str(file)) as opened:
-        assert opened.runs.get(run.run_id).step == "build"
+        run = opened.runs.get("r1")
+        assert (run.step, run.execution, run.repeat_of, run.due_at) == ("build", "", "", None)
         assert opened.alerts.list() == ()
+        assert opened.pauses.notes() == {}

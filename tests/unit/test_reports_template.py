@@ -7,13 +7,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from signalroom.reports.sms import segments
 
 from daily_ccw import ABOUT, built_in
-from signalroom.blocktext import as_text
-from signalroom.reports.blocks import MAX_BLOCKS, MAX_CHARACTERS, check_blocks
+from signalroom.blocktext import MAX_BLOCKS, MAX_CHARACTERS, as_text, check_blocks
 from signalroom.reports.finding import HANDED, handed_report
 from signalroom.reports.render import Renderer
+from signalroom.smstext import segments
 from template_reports import REPORTS, an_alert, rows
 
 NAMES = ("label", "project", "note")
