@@ -85,9 +85,9 @@ def send_rejects(
     """COPY the stage's rejects into ``signalroom.rejects``, within the load's transaction."""
     name, table = prepared.stage.name, prepared.plan.table.name
     select = f"""SELECT p.load_id, {literal(source)}, {literal(stream)}, {literal(table)}, p.source_ref, r._row,
-        r.column_name, r.value, r.reason, r.raw
+        r.column_name, r.value, r.reason, r.raw, p.part_name
         FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part)"""
-    names = "load_id, source, stream, table_name, part, row_number, column_name, value, reason, raw"
+    names = "load_id, source, stream, table_name, part, row_number, column_name, value, reason, raw, part_name"
     with tempfile.TemporaryDirectory(prefix="signalroom-rejects-") as folder:
         write_csv(duck, select, Path(folder, "rows"))
         for file in sorted(Path(folder, "rows").glob("*.csv")):
