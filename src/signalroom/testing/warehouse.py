@@ -15,7 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from signalroom.testing import warehouse_files, warehouse_merging, warehouse_retrying, warehouse_typing
+from signalroom.testing import (
+    warehouse_files,
+    warehouse_history,
+    warehouse_merging,
+    warehouse_retrying,
+    warehouse_typing,
+)
 from signalroom.testing.bench import Bench
 
 Check: TypeAlias = Callable[[Bench], None]
@@ -26,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     *warehouse_files.CHECKS,
     *warehouse_typing.CHECKS,
     *warehouse_retrying.CHECKS,
+    *warehouse_history.CHECKS,
 )
 """The whole contract."""
 

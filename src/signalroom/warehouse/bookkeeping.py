@@ -14,7 +14,7 @@ from signalroom.load import Load
 from signalroom.position import Json
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
-from signalroom.warehouse.schema import LINEAGE
+from signalroom.warehouse.schema import LINEAGE, VALIDITY
 
 Execute: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Runs one statement with ``?`` parameters and returns its rows."""
@@ -158,7 +158,7 @@ def stored_columns(execute: Execute, source: str, table: str) -> tuple[Column, .
     held = {str(row[0]) for row in execute(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = ? AND table_name = ?", [source, table]
     )}  # fmt: skip
-    return (*columns, *(column for column in (*LINEAGE, Column("_seq", "bigint")) if column.name in held))
+    return (*columns, *(column for column in (*LINEAGE, Column("_seq", "bigint"), *VALIDITY) if column.name in held))
 
 
 def total(results: Sequence[MergeResult], loads: Sequence[Load], notes: Sequence[str]) -> MergeResult:

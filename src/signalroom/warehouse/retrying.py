@@ -91,7 +91,8 @@ class SetAside:
     def became(self, prepared: Sequence[Prepared]) -> MergeResult:
         """Return what became of the rows in a rebuild that is ready to be applied; raises DataError if one is missing.
 
-        The rows are those the warehouse recorded; where each of them ended is counted in the stages.
+        The rows are those the warehouse recorded; where each of them ended is counted in the stages. A row that
+        a history takes in counts as merged, whether or not it says something new.
         """
         total = MergeResult(self.load_ids)
         for one in prepared:
