@@ -159,15 +159,16 @@ def settle_kind(run: Run, prepared: Prepared, *, replay: bool) -> None:
     """
     title, wanted = prepared.plan.title, prepared.plan.table.disposition == "history"
     schema, table = title.split(".", 1)
-    if replay:
-        run(f"DROP TABLE IF EXISTS {qualified(title + _SEEN)}")
-        for column in VALIDITY if not wanted else ():
-            run(f"ALTER TABLE {qualified(title)} DROP COLUMN IF EXISTS {ident(column.name)}")
-        return
     named = f"table_schema = {literal(schema)} AND table_name = {literal(table)}"
     there = run(f"""SELECT count(*), count(*) FILTER (WHERE column_name = '_valid_from')
         FROM information_schema.columns WHERE {named}""")[0]
-    if there[0] and bool(there[1]) != wanted and run(f"SELECT 1 FROM {qualified(title)} LIMIT 1"):
+    known, was = there[0] > 0, there[1] > 0
+    if replay:
+        if was:
+            run(f"DROP TABLE IF EXISTS {qualified(title + _SEEN)}")
+        for column in VALIDITY if was and not wanted else ():
+            run(f"ALTER TABLE {qualified(title)} DROP COLUMN {ident(column.name)}")
+    elif known and was != wanted and run(f"SELECT 1 FROM {qualified(title)} LIMIT 1"):
         kinds = ("history", "another disposition")
         now, before = kinds if wanted else kinds[::-1]
         raise ConfigError(
