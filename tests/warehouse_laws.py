@@ -71,7 +71,7 @@ def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> str
     """Assert the law of files for one history; return the table's checksum."""
     lake = Loads(folder)
     stream = _files_stream(fresh_source(), history)
-    loads = [lake.add(stream, *(_file(upload) for upload in uploads)) for uploads in history.loads]
+    loads = [lake.add(stream, *(file_batch(upload) for upload in uploads)) for uploads in history.loads]
     merged: list[Load] = []
     for chosen in history.merges:
         batch = [loads[index] for index in chosen]
@@ -88,7 +88,7 @@ def check_files(warehouse: Warehouse, folder: Path, history: FileHistory) -> str
     assert warehouse.checksum(title) == live, "a replay gives another table"
     clean = _files_stream(fresh_source(), history)
     newest = sorted(_newest(history.loads).values(), key=lambda upload: upload.key)
-    warehouse.merge(clean, [lake.add(clean, *(_file(upload) for upload in newest))], lake)
+    warehouse.merge(clean, [lake.add(clean, *(file_batch(upload) for upload in newest))], lake)
     where = ("_load_id", "_loaded_at")
     assert warehouse.checksum(f"{clean.source}.t", exclude=where) == warehouse.checksum(title, exclude=where)
     return warehouse.checksum(title, exclude=("_load_id",))
@@ -100,7 +100,8 @@ def _files_stream(source: str, history: FileHistory) -> Stream:
     return Stream(source, "files", (table,), client="713")
 
 
-def _file(upload: Upload) -> Batch:
+def file_batch(upload: Upload) -> Batch:
+    """Return what a source would yield for an upload."""
     content = upload.content
     state = {upload.key: {"etag": hashlib.md5(content).hexdigest(), "size": len(content)}}
     return Batch(

@@ -178,3 +178,16 @@ def replay(
         return None
     result = room.warehouse.merge(stream, loads, room.lake, replay=True, progress=progress)
     return StreamSync(stream.title, result, sum(one.bytes for one in loads), time.monotonic() - began)
+
+
+def retry(room: Room, stream: Stream, load_id: str = "", progress: OnProgress = ignore_progress) -> StreamSync | None:
+    """Type a stream's rows that were set aside again and merge those that fit now; None when there are none.
+
+    Where a row fits, the stream's tables are rebuilt: every row then means what the pins and settings of today say.
+    """
+    began = time.monotonic()
+    result = room.warehouse.retry(stream, room.lake, load_id=load_id, progress=progress)
+    if not result.rows_in:
+        return None
+    held = room.lake.loads(stream.source, stream.name, result.load_ids)
+    return StreamSync(stream.title, result, sum(one.bytes for one in held), time.monotonic() - began)

@@ -12,8 +12,12 @@ from signalroom.position import Json, Slice
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Disposition: TypeAlias = Literal["append", "merge", "replace_slice", "replace"]
-"""How rows meet the table: all kept; latest of a key wins; a slice is swapped; the newest snapshot is the table."""
+Disposition: TypeAlias = Literal["append", "merge", "replace_slice", "replace", "history"]
+"""How rows meet the table.
+
+All kept; latest of a key wins; a slice is swapped; the newest snapshot is the table; each version of a key with the
+time it held, which begins at the first column of the order.
+"""
 
 Contract: TypeAlias = Literal["evolve", "freeze", "discard"]
 """A column nobody declared: added as text; refused with the whole load; left in the lake only."""
@@ -49,7 +53,7 @@ class Table:
     Attributes:
         name: Table name; the schema is the source's name.
         columns: The declared columns; empty means: infer on the first load, text when unsure.
-        key: Primary key columns; required by ``merge``.
+        key: Primary key columns; required by ``merge`` and ``history``.
         order: Columns whose greatest value wins a key, e.g. ``("updated_at",)`` or ``("_file_time", "_row")``.
             Ties go to the greater ``_file_time``, then ``_source_ref`` object, then ``_row``: never to chance.
         disposition: How rows meet the table.

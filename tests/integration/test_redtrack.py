@@ -13,6 +13,7 @@ from signalroom.room import Room
 from signalroom.simulators import World, faults
 from signalroom.sources.redtrack import Redtrack
 from upstream_laws import (
+    NOW,
     TODAY,
     UpstreamLaws,
     answer_through,
@@ -29,6 +30,7 @@ __all__ = ["clock", "served", "world"]  # fixtures
 
 KEY = "redtrack-key"
 YESTERDAY = date(2026, 11, 19)
+ID = {"campaign": "id", "offer": "offer_id"}
 SOCIAL = "66aa04c1d3b0e7000128f101"
 
 
@@ -68,6 +70,39 @@ def spend(rows, of):
 
 class TestRedtrack(UpstreamLaws):
     pass
+
+
+class TestRedtrackCampaigns(UpstreamLaws):
+    @pytest.fixture
+    def make(self, up, clock):
+        return lambda **settings: redtrack(up, clock, streams_=("daily_campaign_spend",), **settings)
+
+
+@pytest.mark.parametrize("by", ["campaign", "offer"])
+def test_spend_by_campaign_and_offer_splits_the_same_cents(make, upstream, world, by):
+    source = make(streams_=[f"daily_{by}_spend"], page_rows=7)
+    rows = typed(source, read(source))
+    assert {dict(call.query)["group"] for call in upstream.calls} == {f"date,{by}"}
+    for of in (TODAY - timedelta(days=back) for back in range(4)):
+        cells = world.spend.observed(of, NOW.timestamp())
+        true = dict.fromkeys((getattr(cell.campaign, ID[by]) for cell in cells), 0)
+        for cell in cells:
+            true[getattr(cell.campaign, ID[by])] += cell.cents
+        assert {row[f"{by}_id"]: row["cost"] * 100 for row in rows if row["date"] == of} == true
+        total = sum(row["cost"] for row in rows if row["date"] == of)
+        assert f"{total:.2f}" == world.truth_totals(of)["spend"]
+    assert all(row[f"{by}_name"] for row in rows)
+
+
+def test_streams_are_off_unless_named(make):
+    assert [stream.name for stream in make().streams()] == ["daily_spend"]
+    named = ("daily_offer_spend", "daily_spend")
+    assert tuple(stream.name for stream in make(streams_=named).streams()) == named
+    with pytest.raises(ConfigError, match=r"'daily_ofer_spend'.*Did you mean 'daily_offer_spend'"):
+        make(streams_=("daily_ofer_spend",))
+    for wrong in ((), ("daily_spend", "daily_spend")):
+        with pytest.raises(ConfigError, match="no stream, or one twice"):
+            make(streams_=wrong)
 
 
 def test_a_read_is_one_request_in_the_documented_form(make, upstream):

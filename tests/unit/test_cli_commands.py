@@ -146,6 +146,25 @@ def test_status_shows_what_it_can_when_a_source_cannot_be_opened(tmp_path):
     assert "SHOP_TEST_NOWHERE is not set" in found["problems"][0]
 
 
+def test_rejects_are_retried_once_the_pin_is_mended(tmp_path):
+    shop = make_shop(tmp_path / "shop")
+    ask(shop, "sync", "shop", "--pin")
+    (shop / "exports/orders/b.csv").write_text("id,day,amount,code\n4,2026-11-20,1.125,010\n5,2026-11-20,lots,011\n")
+    ask(shop, "sync", "shop")
+    assert "2 rows of shop.orders set aside" in call(shop, "rejects", "retry").stdout
+    pin = next((shop / "schemas").iterdir())
+    pin.write_text(pin.read_text().replace("decimal(18,2)", "decimal(18,3)"))
+    (stream,) = ask(shop, "rejects", "retry", "shop.orders")["streams"]
+    assert [stream[f"rows_{name}"] for name in ("in", "merged", "superseded", "rejected")] == [2, 1, 0, 1]
+    assert ask(shop, "query", "select amount from shop.orders where id = 4")["rows"] == [["1.125"]]
+    (kept,) = ask(shop, "rejects", "show")["rejects"]
+    assert (kept["row"], kept["value"]) == (2, "lots")
+    assert ask(shop, "rejects", "retry", "shop", "--load", "nobody")["streams"] == []
+    steps = [run["step"] for run in ask(shop, "runs")["runs"]]
+    assert steps[:3] == ["retry shop --load nobody", "retry shop.orders", "retry"]
+    assert "Did you mean 'orders'" in call(shop, "rejects", "retry", "shop.order", code=2).output
+
+
 def test_replay_rebuilds_the_tables_and_says_so(tmp_path):
     shop = make_shop(tmp_path)
     assert call(shop, "replay").stdout == "The lake holds no load of these days.\n"

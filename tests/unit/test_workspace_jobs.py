@@ -45,6 +45,8 @@ class At:
         ("report daily_ccw --date yesterday", StepCall("report", "daily_ccw", {"date": "yesterday"})),
         ("run hourly", StepCall("run", "hourly")),
         ("replay", StepCall("replay")),
+        ("retry", StepCall("retry")),
+        ("retry s.t --load 7", StepCall("retry", "s.t", {"load": "7"})),
         (
             "replay --source s --from 2026-01-01 --to 2026-01-31 --no-deliveries",
             StepCall("replay", "", {"source": "s", "from": "2026-01-01", "to": "2026-01-31", "no-deliveries": True}),

@@ -39,7 +39,8 @@ def _index() -> str:
 Every row of every table carries `_load_id`, `_loaded_at` (the load's commit time), `_client_id`, `_source_ref` (object
 or request, and row), `_file_time` and `_row`. The warehouse's own tables are `signalroom.loads` (what is merged),
 `signalroom.positions` (where streams stopped), `signalroom.schemas` (columns in force), `signalroom.rejects` (what did
-not fit, with its reason) and `signalroom.builds` (what the models saw).
+not fit, with its reason), `signalroom.retries` (what became of such rows later) and `signalroom.builds` (what the
+models saw).
 """
 
 

@@ -1,4 +1,4 @@
-"""`signalroom rejects`: the rows that were set aside, and why."""
+"""`signalroom rejects`: the rows that were set aside, why, and another try."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from signalroom.cli.command import Command, Group, json_option, with_default
 from signalroom.cli.output import cell, count, print_json, print_table
 from signalroom.cli.session import Session, pass_session
+from signalroom.cli.sync import print_streams
 
 
 class _Rejects(Group):
@@ -78,6 +79,34 @@ def show(session: Session, stream: str, source: str, limit: int, as_json: bool) 
             what = f"{one.column} = {one.value!r}" if one.column else "the row"
             click.echo(f"  {what}: {one.reason}")
             click.echo(f"  {cell(one.raw)[:200]}")
+
+
+@rejects.command(cls=Command)
+@click.argument("stream", metavar="[SOURCE.STREAM]", default="")
+@click.option("--load", "load_id", metavar="ID", default="", help="Only if a row of this load fits now.")
+@json_option
+@pass_session
+def retry(session: Session, stream: str, load_id: str, as_json: bool) -> None:
+    """Type them again under today's pins and settings, and merge those that fit now; the others stay set aside.
+
+    Where a row fits, its stream's tables are rebuilt from the lake, so that all rows are read alike.
+    """
+    from signalroom.engine import inline
+    from signalroom.workspace.jobs import StepCall
+
+    call = StepCall("retry", stream, {"load": load_id} if load_id else {})
+    with session.room() as room:
+        if stream:
+            room.streams(*stream.split(".", 1))  # a misspelt name is no failed run
+        with session.progress(as_json=as_json) as progress:
+            outcome = inline.run_step(room, call, progress=progress)
+        if as_json:
+            records = [inline.stream_record(one) for one in outcome.streams]
+            print_json({"run_id": outcome.run.run_id, "streams": records})
+        elif outcome.streams:
+            print_streams(outcome.streams)
+        else:
+            click.echo("No row is set aside.")
 
 
 def _within(stream: str, wanted: str) -> bool:

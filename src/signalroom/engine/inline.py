@@ -197,6 +197,14 @@ def _replay(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> O
     return _each(streams, lambda one: steps.replay(room, one, first, last, progress))
 
 
+def _retry(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
+    del at
+    source, _, stream = call.target.partition(".")
+    load_id = str(call.options.get("load", ""))
+    streams = [one for name in ([source] if source else room.workspace.sources) for one in room.streams(name, stream)]
+    return _each(streams, lambda one: steps.retry(room, one, load_id, progress))
+
+
 def _each(streams: Sequence[Stream], work: Callable[[Stream], StreamSync | None]) -> Outcome:
     """Do the work for each stream; one that fails does not keep the others waiting, but the step fails."""
     done: list[StreamSync] = []
@@ -294,4 +302,5 @@ _VERBS: Mapping[str, Callable[[Room, StepCall, datetime, OnProgress], Outcome]] 
     "run": _job,
     "replay": _replay,
     "watch": _watch,
+    "retry": _retry,
 }

@@ -10,7 +10,15 @@ from zoneinfo import ZoneInfo
 
 from signalroom.simulators.chance import stream
 from signalroom.simulators.days import epoch_s
-from signalroom.simulators.everflow_query import ENTITY_COLUMNS, TIME_COLUMNS, ReportQuery, parse_report, ratio
+from signalroom.simulators.everflow_conversions import conversion_rows
+from signalroom.simulators.everflow_query import (
+    ENTITY_COLUMNS,
+    TIME_COLUMNS,
+    ReportQuery,
+    parse_conversions,
+    parse_report,
+    ratio,
+)
 from signalroom.simulators.limits import Clock, FixedWindow
 from signalroom.simulators.upstream import Call, RefusedError, Reply, Upstream, error_reply, json_reply
 from signalroom.simulators.world import World
@@ -135,6 +143,8 @@ class Network:
             return self._table(self._report(call, needs_columns=True))
         if asked == ("POST", f"{REPORTING}entity/summary"):
             return self._summary(self._report(call, needs_columns=False))
+        if asked == ("POST", f"{REPORTING}conversions"):
+            return self._conversions(call)
         if asked == ("GET", "/v1/meta/timezones"):
             return {"timezones": self._timezones()}
         for name in ENTITIES:
@@ -143,9 +153,13 @@ class Network:
         raise RefusedError("Not Found", 404)
 
     def _report(self, call: Call, *, needs_columns: bool) -> ReportQuery:
-        if not call.headers.get("content-type", "").startswith("application/json"):
-            raise RefusedError("Content-Type must be application/json")
+        _require_json(call)
         return parse_report(call.body, self._zones, needs_columns=needs_columns)
+
+    def _conversions(self, call: Call) -> dict[str, Any]:
+        _require_json(call)
+        query = parse_conversions(call.body, self._zones, epoch_s(self._world.now()))
+        return _paged("conversions", conversion_rows(self._world, query), dict(call.query))
 
     def _table(self, query: ReportQuery) -> dict[str, Any]:
         labels = self._labels()
@@ -229,21 +243,13 @@ class Network:
         return rows
 
     def _page(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
-        unknown = sorted(query.keys() - {"page", "page_size", "filter"})
-        if unknown:
-            raise RefusedError(f"unknown parameter {unknown[0]!r}")
-        page = _positive(query.get("page", "1"), "page")
-        page_size = _positive(query.get("page_size", "50"), "page_size")
-        if page_size > _MAX_PAGE_SIZE:
-            raise RefusedError(f"page_size: at most {_MAX_PAGE_SIZE}")
         rows = self._entities(name)
         if "filter" in query:
             key, _, wanted = query["filter"].partition("=")
             if not rows or key not in rows[0]:
                 raise RefusedError(f"filter: no field {key!r}")
             rows = [row for row in rows if str(row[key]) == wanted]
-        shown = rows[(page - 1) * page_size : page * page_size]
-        return {name: shown, "paging": {"page": page, "page_size": page_size, "total_count": len(rows)}}
+        return _paged(name, rows, {key: value for key, value in query.items() if key != "filter"})
 
     def _entities(self, name: str) -> list[dict[str, Any]]:
         cast = self._world.cast
@@ -270,6 +276,24 @@ class Network:
             }
             for one in people
         ]
+
+
+def _require_json(call: Call) -> None:
+    if not call.headers.get("content-type", "").startswith("application/json"):
+        raise RefusedError("Content-Type must be application/json")
+
+
+def _paged(name: str, rows: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the page of `rows` that the parameters ask for."""
+    unknown = sorted(query.keys() - {"page", "page_size"})
+    if unknown:
+        raise RefusedError(f"unknown parameter {unknown[0]!r}")
+    page = _positive(query.get("page", "1"), "page")
+    page_size = _positive(query.get("page_size", "50"), "page_size")
+    if page_size > _MAX_PAGE_SIZE:
+        raise RefusedError(f"page_size: at most {_MAX_PAGE_SIZE}")
+    shown = rows[(page - 1) * page_size : page * page_size]
+    return {name: shown, "paging": {"page": page, "page_size": page_size, "total_count": len(rows)}}
 
 
 def _positive(text: str, name: str) -> int:

@@ -20,6 +20,9 @@ MAX_COLUMNS = 10
 MAX_DAYS = 365
 
 _FIELDS = frozenset({"from", "to", "timezone_id", "currency_id", "columns", "query"})
+_CONVERSION_FIELDS = frozenset(
+    {"from", "to", "timezone_id", "show_conversions", "show_events", "show_only_vt", "show_only_ct", "query"}
+)
 _QUERY_FIELDS = frozenset({"filters", "exclusions", "metric_filters", "user_metrics", "settings"})
 _FILTER_FIELDS = frozenset({"resource_type", "filter_id_value"})
 _SETTINGS = frozenset({"campaign_data_only", "ignore_fail_traffic", "only_include_fail_traffic"})
@@ -82,6 +85,36 @@ def parse_report(body: bytes, zones: Mapping[int, ZoneInfo], *, needs_columns: b
             raise RefusedError(f"query.settings.{name} must be a boolean")
     return ReportQuery(
         begin_s, end_s, zone, columns,
+        _filters(query.get("filters", []), "filters"), _filters(query.get("exclusions", []), "exclusions"),
+    )  # fmt: skip
+
+
+def parse_conversions(body: bytes, zones: Mapping[int, ZoneInfo], now_s: float) -> ReportQuery:
+    """Read the body of a request for raw conversions, which reach back 365 days and know no currency.
+
+    Raises:
+        RefusedError: The request does not keep to the contract.
+    """
+    request = _object(_json(body), "the body", _CONVERSION_FIELDS)
+    if "timezone_id" not in request:
+        raise RefusedError("Bad Request")
+    for name in ("from", "to", "show_conversions", "show_events"):
+        if name not in request:
+            raise RefusedError(f"{name} is required")
+    for name in ("show_conversions", "show_events", "show_only_vt", "show_only_ct"):
+        if not isinstance(request.get(name, False), bool):
+            raise RefusedError(f"{name} must be a boolean")
+    if request["show_conversions"] is not True or request["show_events"]:
+        raise RefusedError("this network lists base conversions only")
+    zone = _zone(request["timezone_id"], zones)
+    begin_s, end_s = _interval(request["from"], request["to"], zone)
+    if begin_s < now_s - (MAX_DAYS + 1) * 86_400:
+        raise RefusedError("conversions are limited to the prior 365 days")
+    query = _object(request.get("query", {}), "query", frozenset({"filters", "exclusions", "search_terms"}))
+    if query.get("search_terms", []) != []:
+        raise RefusedError("query.search_terms: not available on this network")
+    return ReportQuery(
+        begin_s, end_s, zone, (),
         _filters(query.get("filters", []), "filters"), _filters(query.get("exclusions", []), "exclusions"),
     )  # fmt: skip
 

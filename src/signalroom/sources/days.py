@@ -1,11 +1,12 @@
-"""Local days: what a window is when nobody names one, and how it is cut."""
+"""Local days: what a window is when nobody names one, and how it is cut; and which streams are read of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from signalroom.clock import Clock
+from signalroom.errors import ConfigError, nearest
 from signalroom.position import Json, Slice
 from signalroom.stream import Window
 from signalroom.workspace.jobs import local_today
@@ -31,6 +32,17 @@ def span(window: Window) -> str:
     if window.first_day == window.last_day:
         return str(window.first_day)
     return f"{window.first_day} to {window.last_day}"
+
+
+def require_streams(named: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse a ``streams`` setting that names nothing, a stream nobody knows, or one twice."""
+    offered = list(known)
+    if not named or len(set(named)) < len(named):
+        raise ConfigError("streams names no stream, or one twice.", mend=f"Use some of {', '.join(offered)}.")
+    for name in named:
+        if name not in offered:
+            mend = nearest(name, offered) or f"Use some of {', '.join(offered)}."
+            raise ConfigError(f"streams names {name!r}, which is none.", mend=mend)
 
 
 def positions(piece: Slice) -> dict[str, Json]:

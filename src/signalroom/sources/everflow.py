@@ -3,23 +3,29 @@
 A table of the vendor's ends at 10,000 rows and says so in ``incomplete_results``; there are no pages. What is cut
 short is asked for again by fewer days, and one day by fewer affiliates. Each pull has to add up to the vendor's own
 summary of the same days before any of it is handed over.
+
+Single conversions with their status, and the names behind the ids, are lists with pages; see ``everflow_lists``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from signalroom.clients.http import ATTEMPTS, HttpClient, Timeouts
 from signalroom.clients.rate import RateLimit
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 from signalroom.position import Position, Slice
-from signalroom.sources.days import positions, trailing_window
+from signalroom.sources.days import cut, positions, require_streams, trailing_window
+from signalroom.sources.everflow_lists import Listed, conversions, conversions_table, entities, entity_table
 from signalroom.sources.everflow_report import Part, Pull, Report, names_of, timezone_id
 from signalroom.stream import Batch, Column, Raw, Stream, Table, Window
 from signalroom.workspace.settings import Secret, injected, setting
+
+ENTITIES = ("affiliates", "advertisers", "offers")
+STREAMS = ("daily_stats", "conversions", *ENTITIES)
 
 _MAX_DAYS = 31
 _MONEY = "decimal(18,2)"
@@ -67,6 +73,12 @@ class Everflow:
         "IANA zone of the days asked for; the workspace's when left out.", default="", example='"America/New_York"'
     )
     currency_id: str = setting("Currency of the money.", default="USD", example='"USD"')
+    streams_: tuple[str, ...] = setting(
+        "What to read: daily_stats, conversions (each with its status), affiliates, advertisers, offers. Each costs "
+        "requests of its own.",
+        default=("daily_stats",),
+        example='["daily_stats", "conversions", "offers"]',
+    )
     lookback_days: int = setting(
         "How many days before today a sync without a window reads again, because conversions change their status.",
         default=3,
@@ -89,6 +101,7 @@ class Everflow:
             raise ConfigError("lookback_days is less than 0.", mend="Use 0 for today alone, 3 for late changes.")
         if len(set(self.advertisers)) < len(self.advertisers):
             raise ConfigError("advertisers names one id twice.", mend="Name each advertiser once.")
+        require_streams(self.streams_, STREAMS)
 
     @property
     def zone(self) -> str:
@@ -96,26 +109,36 @@ class Everflow:
         return self.account_timezone or self.timezone
 
     def streams(self) -> Sequence[Stream]:
-        """Return the one stream, ``daily_stats``."""
-        return (Stream(self.name, "daily_stats", (daily_stats(self.zone),)),)
+        """Return the streams the workspace names; ``daily_stats`` alone when it names none."""
+        return tuple(Stream(self.name, name, (self._table(name),)) for name in self.streams_)
+
+    def _table(self, name: str) -> Table:
+        if name in ENTITIES:
+            return entity_table(name)
+        return daily_stats(self.zone) if name == "daily_stats" else conversions_table(self.zone)
 
     def read(self, stream: Stream, since: Position, window: Window | None) -> Iterator[Batch]:  # noqa: ARG002 - windows
-        """Yield the tables of the window's days, each slice only once it is whole and adds up to its summary.
+        """Yield the window's days, each slice only once it is whole; names are all read, whatever the window.
 
         Raises:
             RetryableError: A table does not add up, came twice, has rows nobody asked for, or the upstream failed.
             ConfigError: The key, the zone or another setting is refused.
             DataError: One affiliate's day is still cut short, or the answers are none of a report.
         """
-        if stream.name != "daily_stats":
+        if stream.name not in STREAMS:
             raise ConfigError(
-                f"Source {self.name!r} has no stream {stream.name!r}.", mend=nearest(stream.name, ["daily_stats"])
+                f"Source {self.name!r} has no stream {stream.name!r}.", mend=nearest(stream.name, STREAMS)
             )
+        if stream.name in ENTITIES:
+            with self._client() as client:
+                yield from _listed(stream.name, entities(client, stream.name))
+            return
         window = window or trailing_window(self.clock, self.zone, self.lookback_days)
         with self._client() as client:
             report = Report(client, self.zone, timezone_id(client, self.zone), self.currency_id, self.clock)
+            read = self._slices if stream.name == "daily_stats" else _conversions
             for advertiser_id in self.advertisers or (None,):
-                yield from self._slices(report, window, advertiser_id)
+                yield from read(report, window, advertiser_id)
 
     def confirm(self, stream: Stream, position: Position) -> None:
         """Do nothing: the upstream forgets nothing."""
@@ -159,11 +182,34 @@ class Everflow:
             day = asked.last_day + timedelta(days=1)
 
 
+def _conversions(report: Report, window: Window, advertiser_id: int | None) -> Iterator[Batch]:
+    """Yield one advertiser's conversions, some days at once; their pages are one observation."""
+    for piece in cut(window, _MAX_DAYS):
+        part = Part(piece, advertiser_id)
+        observed_at, pages = conversions(report, part)
+        yield from _listed("conversions", pages, _slice(part, observed_at))
+
+
+def _listed(table: str, pages: Sequence[Listed], observed: Slice | None = None) -> Iterator[Batch]:
+    for page in pages:
+        yield Batch(
+            table=table,
+            content=Raw([page.answer.body], "json", records=f"$.{table}", rows=page.rows),
+            position=positions(observed) if observed else {},
+            replaces=(observed,) if observed else (),
+            source_ref=page.answer.fingerprint,
+            request=page.answer.request,
+        )
+
+
+def _slice(part: Part, observed_at: datetime) -> Slice:
+    filters = () if part.advertiser_id is None else (("advertiser_id", part.advertiser_id),)
+    return Slice(observed_at, part.window.first_day, part.window.last_day, filters)
+
+
 def _batches(pull: Pull) -> Iterator[Batch]:
     """Yield the tables of a pull; the same slice on each makes them one observation of its days."""
-    window, advertiser_id = pull.part.window, pull.part.advertiser_id
-    filters = () if advertiser_id is None else (("advertiser_id", advertiser_id),)
-    observed = Slice(pull.observed_at, window.first_day, window.last_day, filters)
+    observed = _slice(pull.part, pull.observed_at)
     for page in pull.pages:
         yield Batch(
             table="daily_stats",

@@ -167,7 +167,7 @@ class Report:
 
     def _sums(self, rows: Iterable[Any], part: Part, affiliates: frozenset[str]) -> dict[str, Decimal]:
         """Add a table up, and refuse rows that nobody asked for or that come twice."""
-        days = _Days(ZoneInfo(self.zone), part.window)
+        days = LocalDays(ZoneInfo(self.zone), part.window)
         advertisers = frozenset() if part.advertiser_id is None else frozenset([str(part.advertiser_id)])
         sums = dict.fromkeys((*_COUNTS, *_MONEY), Decimal(0))
         keys: set[tuple[str, ...]] = set()
@@ -209,16 +209,17 @@ class Report:
         }
 
 
-class _Days:
-    """Which local days a date id (epoch seconds of a local midnight) may be of."""
+class LocalDays:
+    """Which local days an epoch second, as text, may lie in."""
 
     def __init__(self, zone: ZoneInfo, window: Window) -> None:
+        """Take the days asked for."""
         self._zone = zone
         self._window = window
         self._known: dict[str, str] = {}
 
     def foreign(self, text: str) -> str:
-        """Return the day a date id is of when it was not asked for, else an empty string."""
+        """Return the day a moment is of when it was not asked for, else an empty string."""
         if text not in self._known:
             self._known[text] = self._foreign(text)
         return self._known[text]

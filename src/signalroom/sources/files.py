@@ -43,14 +43,17 @@ class FileStream:
         example='"orders-create/*.csv"',
     )
     write: Disposition = setting(
-        "How rows meet the table: append, merge (latest of a key wins), replace_slice or replace (the newest file is "
-        "the table).",
+        "How rows meet the table: append, merge (latest of a key wins), history (each version of a key with its time), "
+        "replace_slice or replace (the newest file is the table).",
         default="append",
         example='"merge"',
     )
-    key: tuple[str, ...] = setting("Primary key columns; merge needs them.", default=(), example='["orders_id"]')
+    key: tuple[str, ...] = setting(
+        "Primary key columns; merge and history need them.", default=(), example='["orders_id"]'
+    )
     order: tuple[str, ...] = setting(
-        "Columns whose greatest value wins a key; ties go to the later file, then the later row.",
+        "Columns whose greatest value wins a key; ties go to the later file, then the later row. A history begins with "
+        "the time of a version.",
         default=(),
         example='["_file_time", "_row"]',
     )
@@ -88,8 +91,8 @@ class FileStream:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be read by."""
-        if self.write == "merge" and not self.key:
-            raise ConfigError('write = "merge" needs a key.', mend='Name the primary key: key = ["id"].')
+        if self.write in ("merge", "history") and not self.key:
+            raise ConfigError(f'write = "{self.write}" needs a key.', mend='Name the primary key: key = ["id"].')
         if self.delimiter and (len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n'):
             raise ConfigError(f"The delimiter {self.delimiter!r} is not one plain character.", mend='Use ";" or "\\t".')
         if self.encoding:

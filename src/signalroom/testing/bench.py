@@ -81,6 +81,16 @@ class Bench:
         same(out, result.rows_in, "rows merged, superseded and rejected")
         return result
 
+    def retry(self, load_id: str = "") -> MergeResult:
+        """Retry the rows that are set aside and check that they are accounted for."""
+        aside = set(self.rejects("load_id", "part_name", "row_number"))
+        result = self.warehouse.retry(self.stream, self.lake, load_id=load_id)
+        if result.rows_merged or result.rows_superseded or not load_id:
+            same(result.rows_in, len(aside), "rows in, by the rejects")
+        out = result.rows_merged + result.rows_superseded + result.rows_rejected
+        same(out, result.rows_in, "rows merged, superseded and rejected")
+        return result
+
     def take(self, *batches: Batch) -> MergeResult:
         """Commit and merge one load."""
         return self.merge(self.load(*batches))

@@ -15,13 +15,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from signalroom.testing import warehouse_files, warehouse_merging, warehouse_typing
+from signalroom.testing import (
+    warehouse_files,
+    warehouse_history,
+    warehouse_merging,
+    warehouse_retrying,
+    warehouse_typing,
+)
 from signalroom.testing.bench import Bench
 
 Check: TypeAlias = Callable[[Bench], None]
 """One law; raises AssertionError where the warehouse breaks it."""
 
-CHECKS: tuple[Check, ...] = (*warehouse_merging.CHECKS, *warehouse_files.CHECKS, *warehouse_typing.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *warehouse_merging.CHECKS,
+    *warehouse_files.CHECKS,
+    *warehouse_typing.CHECKS,
+    *warehouse_retrying.CHECKS,
+    *warehouse_history.CHECKS,
+)
 """The whole contract."""
 
 __all__ = ["CHECKS", "Bench", "Check", "name_of"]

@@ -189,6 +189,16 @@ def rows_of_no_table_are_not_passed_over(bench: Bench) -> None:
     same(bench.warehouse.merged(bench.source, "stream"), set[str](), "merged")
 
 
+def a_replay_needs_no_table(bench: Bench) -> None:
+    """A warehouse that is new, or was lost, is filled from the lake."""
+    for disposition in ("merge", "history"):
+        lost = Bench(bench.warehouse, bench.folder / disposition)
+        lost.declare(*KV, key=("k",), order=("_loaded_at",), disposition=disposition)
+        lost.merge(lost.load(csv("k,v\n1,a\n")), lost.load(csv("k,v\n2,b\n")), replay=True)
+        same(lost.rows("k", "v"), [(1, "a"), (2, "b")], f"rows of {disposition}")
+        lost.replays()
+
+
 def a_replay_needs_every_load(bench: Bench) -> None:
     """Replaying some loads only would drop the rows of the others."""
     bench.declare(*KV)
@@ -214,5 +224,6 @@ CHECKS = (
     a_wrong_count_commits_nothing,
     a_cancelled_merge_commits_nothing,
     rows_of_no_table_are_not_passed_over,
+    a_replay_needs_no_table,
     a_replay_needs_every_load,
 )

@@ -100,6 +100,17 @@ class Warehouse(Protocol):
         """
         ...
 
+    def retry(
+        self, stream: Stream, lake: LakeReader, *, load_id: str = "", progress: OnProgress = ignore_progress
+    ) -> MergeResult:
+        """Type the rows of a stream that are set aside again, and merge those that fit now; the others stay there.
+
+        Afterwards the tables and the rejects equal a clean load of the merged loads. The result counts the rows that
+        were set aside, and its ``load_ids`` are the loads they are in. With ``load_id`` nothing happens unless a row
+        of that load fits.
+        """
+        ...
+
     def run(self, sql: str) -> None:
         """Run statements of our own, e.g. DDL."""
         ...

@@ -14,7 +14,7 @@ from signalroom.load import Load
 from signalroom.position import Json
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
-from signalroom.warehouse.schema import LINEAGE
+from signalroom.warehouse.schema import LINEAGE, VALIDITY
 
 Execute: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Runs one statement with ``?`` parameters and returns its rows."""
@@ -33,7 +33,12 @@ DDL = (
     """CREATE TABLE IF NOT EXISTS signalroom.rejects (
         load_id text NOT NULL, source text NOT NULL, stream text NOT NULL, table_name text NOT NULL,
         part text NOT NULL, row_number bigint NOT NULL, column_name text, value text, reason text NOT NULL,
-        raw text NOT NULL)""",
+        raw text NOT NULL, part_name text NOT NULL DEFAULT '')""",
+    "ALTER TABLE signalroom.rejects ADD COLUMN IF NOT EXISTS part_name text DEFAULT ''",
+    """CREATE TABLE IF NOT EXISTS signalroom.retries (
+        source text NOT NULL, stream text NOT NULL, retried_at timestamptz NOT NULL, load_ids text NOT NULL,
+        rows_in bigint NOT NULL, rows_merged bigint NOT NULL, rows_superseded bigint NOT NULL,
+        rows_rejected bigint NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS signalroom.builds (
         build_id text PRIMARY KEY, started_at timestamptz NOT NULL, finished_at timestamptz NOT NULL,
         inputs text NOT NULL)""",
@@ -153,7 +158,7 @@ def stored_columns(execute: Execute, source: str, table: str) -> tuple[Column, .
     held = {str(row[0]) for row in execute(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = ? AND table_name = ?", [source, table]
     )}  # fmt: skip
-    return (*columns, *(column for column in (*LINEAGE, Column("_seq", "bigint")) if column.name in held))
+    return (*columns, *(column for column in (*LINEAGE, Column("_seq", "bigint"), *VALIDITY) if column.name in held))
 
 
 def total(results: Sequence[MergeResult], loads: Sequence[Load], notes: Sequence[str]) -> MergeResult:
@@ -168,6 +173,15 @@ def total(results: Sequence[MergeResult], loads: Sequence[Load], notes: Sequence
         skipped_objects=tuple(key for result in results for key in result.skipped_objects),
         notes=tuple(notes),
     )
+
+
+def write_retry(execute: Execute, source: str, stream: str, now: datetime, done: MergeResult) -> None:
+    """Record that rows set aside were typed again: what tells the rows that joined a table so from a sync's."""
+    import orjson
+
+    loads = orjson.dumps(done.load_ids).decode()
+    counts = [done.rows_in, done.rows_merged, done.rows_superseded, done.rows_rejected]
+    execute("INSERT INTO signalroom.retries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [source, stream, now, loads, *counts])
 
 
 NEWEST_BUILD = "SELECT inputs FROM signalroom.builds ORDER BY build_id DESC LIMIT 1"

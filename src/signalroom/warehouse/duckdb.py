@@ -13,6 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from signalroom.warehouse.merge import (
     stay_parts,
 )
 from signalroom.warehouse.quoting import ident, literal, qualified
+from signalroom.warehouse.retrying import SetAside
 from signalroom.workspace.settings import injected, setting
 
 if TYPE_CHECKING:
@@ -146,14 +148,33 @@ class DuckDBWarehouse:
             already = tuple(load.load_id for load in loads if not replay and load.load_id in done)
             if not pending and not replay:
                 return MergeResult(load_ids=(), already=already)
-            progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
-            prepared = [self._prepare(stream, table, pending, lake, replay=replay) for table in stream.tables]
-            try:
-                progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
-                return replace(self._commit(stream, prepared, pending, replay=replay), already=already)
-            finally:
-                for one in prepared:
-                    one.stage.drop()
+            return replace(self._merge(stream, pending, lake, progress, replay=replay), already=already)
+
+    def retry(
+        self, stream: Stream, lake: LakeReader, *, load_id: str = "", progress: OnProgress = ignore_progress
+    ) -> MergeResult:
+        """Type rows that were set aside again; see :class:`~signalroom.warehouse.base.Warehouse`."""
+        with self._lock:
+            asked = SetAside.of(self._execute, stream, load_id)
+            in_force = partial(bookkeeping.columns_in_force, self._execute, stream.source)
+            if not asked.some_fit(self.connect(), stream, lake, in_force):
+                return asked.unchanged()
+            loads = lake.loads(stream.source, stream.name, sorted(self.merged(stream.source, stream.name)))
+            aside = SetAside.of(self._execute, stream)
+            return self._merge(stream, loads, lake, progress, replay=True, retried=aside)
+
+    def _merge(
+        self, stream: Stream, loads: Sequence[Load], lake: LakeReader, progress: OnProgress, *,
+        replay: bool, retried: SetAside | None = None,
+    ) -> MergeResult:  # fmt: skip
+        progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in loads)))
+        prepared = [self._prepare(stream, table, loads, lake, replay=replay) for table in stream.tables]
+        try:
+            progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in loads)))
+            return self._commit(stream, prepared, loads, replay=replay, retried=retried)
+        finally:
+            for one in prepared:
+                one.stage.drop()
 
     def _prepare(
         self, stream: Stream, table: Table, loads: Sequence[Load], lake: LakeReader, *, replay: bool
@@ -170,8 +191,9 @@ class DuckDBWarehouse:
         return prepare(connection, plan, state, displaced, stay, lake)
 
     def _commit(
-        self, stream: Stream, prepared: Sequence[Prepared], loads: Sequence[Load], *, replay: bool
-    ) -> MergeResult:
+        self, stream: Stream, prepared: Sequence[Prepared], loads: Sequence[Load], *,
+        replay: bool, retried: SetAside | None,
+    ) -> MergeResult:  # fmt: skip
         connection = self.connect()
         now = datetime.now(UTC)
         failpoint("warehouse.begin")
@@ -191,14 +213,17 @@ class DuckDBWarehouse:
                     self._execute, stream.source, stream.name, one.plan.positions, one.plan.owners
                 )
                 results.append(result)
+            done = bookkeeping.total(results, loads, [note for one in prepared for note in one.schema.notes])
+            if retried is not None:
+                done = replace(retried.became(prepared), notes=done.notes)
+                bookkeeping.write_retry(self._execute, stream.source, stream.name, now, done)
             failpoint("warehouse.commit.before")
             connection.commit()
         except BaseException:
             connection.rollback()
             raise
         failpoint("warehouse.commit.after")
-        notes = [note for one in prepared for note in one.schema.notes]
-        return bookkeeping.total(results, loads, notes)
+        return done
 
     def _keep_schema(self, stream: Stream, one: Prepared, loads: Sequence[Load]) -> None:
         known = bookkeeping.columns_in_force(self._execute, stream.source, one.plan.table.name)
@@ -215,7 +240,7 @@ class DuckDBWarehouse:
         bookkeeping.forget_rejects(self._execute, stream.source, stream.name, table, all_of_them)
         connection.execute(f"""INSERT INTO signalroom.rejects
             SELECT p.load_id, {literal(stream.source)}, {literal(stream.name)}, {literal(table)}, p.source_ref, r._row,
-                r.column_name, r.value, r.reason, r.raw
+                r.column_name, r.value, r.reason, r.raw, p.part_name
             FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part)""")
 
     def run(self, sql: str) -> None:

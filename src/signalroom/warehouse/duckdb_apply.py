@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
 from signalroom.stream import Column, Table
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.casts import duckdb_type
+from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, TablePlan, beats, in_live_slice, lineage_of
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 
@@ -50,8 +51,16 @@ def apply(
     """Apply one prepared table and return its counts; ``rows_in`` is the lake's."""
     plan = prepared.plan
     target = qualified(plan.title)
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return connection.execute(sql).fetchall()
+
+    settle_kind(run, prepared, replay=replay)
     _shape(connection, prepared, target, replay=replay)
     failpoint("warehouse.apply.shape")
+    if plan.table.disposition == "history":
+        withdrawn = _withdrawn(plan) if plan.objects.withdraw else ""
+        return History(run, prepared, f"({prepared.survivors()})", withdrawn, _column).apply(load_ids)
     if plan.clear:
         connection.execute(f"DELETE FROM {target}")
     if plan.objects.withdraw and not plan.clear:

@@ -50,6 +50,7 @@ __all__ = [
     "plan_table",
     "prepare",
     "stay_parts",
+    "tie",
 ]
 
 
@@ -95,9 +96,10 @@ class Prepared:
         typed = "".join(f"s.{ident(column.name)}, " for column in self.schema.columns)
         row = stage.rows_of("s")
         seq = ", s._seq" if "_seq" in self.plan.table.order else ""
+        part = ", p.part_name AS _part_name" if self.plan.table.disposition == "history" else ""
         return f"""SELECT {typed}p.load_id AS _load_id, p.loaded_at AS _loaded_at, p.client AS _client_id,
             p.source_ref || '#' || {row} AS _source_ref, p.file_time AS _file_time, {row} AS _row{seq},
-            s._op, s.rowid AS _r, p.restored AS _restored
+            s._op, s.rowid AS _r, p.restored AS _restored{part}
             FROM {ident(stage.name)} s JOIN {ident(stage.name + "_parts")} p USING (_part)
             WHERE s.rowid NOT IN (SELECT r FROM {ident(stage.name + "_lose")})"""
 
@@ -279,13 +281,13 @@ def beats(table: Table, new: str, old: str) -> str:
     """
     condition = "false"
     for column in reversed([*(ident(c) for c in table.order), "_file_time", "", "_row"]):
-        a, b = (f"{new}.{column}", f"{old}.{column}") if column else (_tie(new), _tie(old))
+        a, b = (f"{new}.{column}", f"{old}.{column}") if column else (tie(new), tie(old))
         greater = f"(coalesce({a} > {b}, false) OR ({a} IS NOT NULL AND {b} IS NULL))"
         condition = f"({greater} OR ({a} IS NOT DISTINCT FROM {b} AND {condition}))"
     return condition
 
 
-def _tie(row: str) -> str:
+def tie(row: str) -> str:
     """Return the object a row came from, or its load where it came from none; compared as bytes."""
     origin = f"left({row}._source_ref, length({row}._source_ref) - length(CAST({row}._row AS VARCHAR)) - 1)"
     return f'(CASE WHEN {row}._file_time IS NULL THEN {row}._load_id ELSE {origin} END COLLATE "C")'

@@ -34,6 +34,7 @@ from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_
 from signalroom.warehouse.postgres_bytes import RefusedError, ship_bytes, verbatim
 from signalroom.warehouse.postgres_copy import make_incoming, send_rejects, ship
 from signalroom.warehouse.quoting import ident, literal, qualified
+from signalroom.warehouse.retrying import SetAside
 from signalroom.workspace.settings import Secret, setting
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class PostgresWarehouse:
     @staticmethod
     def _make_tables(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         with session.explained("make its own tables"):
-            if exists(lambda sql, params: session.execute(connection, sql, params), "signalroom.builds"):
+            if exists(lambda sql, params: session.execute(connection, sql, params), "signalroom.retries"):
                 return
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(7347)")
@@ -103,6 +104,27 @@ class PostgresWarehouse:
         replay: bool = False, progress: OnProgress = ignore_progress,
     ) -> MergeResult:  # fmt: skip
         """Merge loads in one transaction; see :class:`~signalroom.warehouse.base.Warehouse`."""
+        with self._merging(stream) as duck:
+            if replay:
+                assert_complete(stream, loads, self.merged(stream.source, stream.name))
+            return self._merge(duck, stream, loads, lake, progress, replay=replay)
+
+    def retry(
+        self, stream: Stream, lake: LakeReader, *, load_id: str = "", progress: OnProgress = ignore_progress
+    ) -> MergeResult:
+        """Type rows that were set aside again; see :class:`~signalroom.warehouse.base.Warehouse`."""
+        with self._merging(stream) as duck:
+            asked = SetAside.of(self._execute, stream, load_id)
+            in_force = partial(bookkeeping.columns_in_force, self._execute, stream.source)
+            if not asked.some_fit(duck, stream, lake, in_force):
+                return asked.unchanged()
+            loads = lake.loads(stream.source, stream.name, sorted(self.merged(stream.source, stream.name)))
+            aside = SetAside.of(self._execute, stream)
+            return self._merge(duck, stream, loads, lake, progress, replay=True, retried=aside)
+
+    @contextmanager
+    def _merging(self, stream: Stream) -> Generator[duckdb.DuckDBPyConnection]:
+        """Open the one transaction of a merge, wait for the stream's lock, and yield a DuckDB that types."""
         with self._lock, self._staging() as duck, session.explained(f"merge {stream.title}"):
             connection = self.connect()
             failpoint("warehouse.begin")
@@ -112,31 +134,40 @@ class PostgresWarehouse:
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 connection.execute("SET LOCAL statement_timeout = 0")
                 self._execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [stream.title])
-                newest = max(self.merged(stream.source, stream.name), default="")
-                if replay:
-                    assert_complete(stream, loads, self.merged(stream.source, stream.name))
-                pending, already = self._record(loads, replay=replay)
-                failpoint("warehouse.loads")
-                if not pending and not replay:
-                    return MergeResult(load_ids=(), already=already)
-                progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
-                results, notes = [], []
-                for table in stream.tables:
-                    ask = partial(self._prepare, duck, stream, table, pending, lake, "" if replay else newest)
-                    one = ask(replay=replay)
-                    progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
-                    try:
-                        result = self._apply(duck, stream, one, pending, replay=replay)
-                    except RefusedError:  # before anything was applied: what it read as bytes is typed instead
-                        one = ask(replay=replay, bytewise=False)
-                        result = self._apply(duck, stream, one, pending, replay=replay)
-                    results.append(result)
-                    notes += one.schema.notes
+                yield duck
                 failpoint("warehouse.commit.before")
             failpoint("warehouse.commit.after")
             for table in stream.tables:
                 self._drop_left(f"{stream.source}.{table.name}")
-            return replace(bookkeeping.total(results, pending, notes), already=already)
+
+    def _merge(
+        self, duck: duckdb.DuckDBPyConnection, stream: Stream, loads: Sequence[Load], lake: LakeReader,
+        progress: OnProgress, *, replay: bool, retried: SetAside | None = None,
+    ) -> MergeResult:  # fmt: skip
+        newest = "" if replay else max(self.merged(stream.source, stream.name), default="")
+        pending, already = self._record(loads, replay=replay)
+        failpoint("warehouse.loads")
+        if not pending and not replay:
+            return MergeResult(load_ids=(), already=already)
+        progress(Progress(f"typing {stream.title}", total_bytes=sum(load.bytes for load in pending)))
+        results: list[MergeResult] = []
+        prepared: list[Prepared] = []
+        for table in stream.tables:
+            ask = partial(self._prepare, duck, stream, table, pending, lake, newest)
+            one = ask(replay=replay)
+            progress(Progress(f"merging {stream.title}", rows=sum(load.rows for load in pending)))
+            try:
+                result = self._apply(duck, stream, one, pending, replay=replay)
+            except RefusedError:  # before anything was applied: what it read as bytes is typed instead
+                one = ask(replay=replay, bytewise=False)
+                result = self._apply(duck, stream, one, pending, replay=replay)
+            results.append(result)
+            prepared.append(one)
+        done = bookkeeping.total(results, pending, [note for one in prepared for note in one.schema.notes])
+        if retried is not None:
+            done = replace(retried.became(prepared), notes=done.notes)
+            bookkeeping.write_retry(self._execute, stream.source, stream.name, datetime.now(UTC), done)
+        return replace(done, already=already)
 
     def _record(self, loads: Sequence[Load], *, replay: bool) -> tuple[list[Load], tuple[str, ...]]:
         """Insert the load ids under their unique key; return the loads that were not there, and the ids that were."""

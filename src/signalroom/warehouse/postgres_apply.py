@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.bookkeeping import Execute
+from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, beats, in_live_slice
 from signalroom.warehouse.plan import TablePlan, lineage_of
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _TYPES = {"text": 'text COLLATE "C"', "double": "double precision"}
 _ORIGIN = "left(_source_ref, length(_source_ref) - length(CAST(_row AS text)) - 1)"
 CONTROL = (Column("_op", "text"), Column("_restored", "boolean"))
-"""What an incoming table holds besides the stored columns."""
+"""What an incoming table holds besides the stored columns, and ``_part_name`` for a history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,14 @@ def stored(prepared: Prepared) -> tuple[Column, ...]:
     return (*prepared.schema.columns, *lineage_of(prepared.plan.table))
 
 
+def incoming_columns(prepared: Prepared, *, publish: bool) -> tuple[Column, ...]:
+    """Return the columns of an incoming table; one that is to become the table itself has the stored ones only."""
+    if publish:
+        return stored(prepared)
+    part = (Column("_part_name", "text"),) if prepared.plan.table.disposition == "history" else ()
+    return (*stored(prepared), *CONTROL, *part)
+
+
 def exists(execute: Execute, title: str) -> bool:
     """Return whether ``schema.table`` is there."""
     return execute("SELECT to_regclass(?) IS NOT NULL", [qualified(title)])[0][0] is True
@@ -105,6 +114,8 @@ def _withdrawn(plan: TablePlan) -> str:
 
 def publishes(prepared: Prepared, *, exists: bool) -> bool:
     """Return whether the incoming table can become the table itself: it is the first, and nothing needs sorting out."""
+    if prepared.plan.table.disposition == "history":
+        return False
     return not exists and not prepared.deletes and not any(part.restored for part in prepared.plan.parts)
 
 
@@ -112,11 +123,19 @@ def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResu
     """Apply one prepared table and return its counts; ``rows_in`` is the lake's."""
     plan, prepared = target.plan, target.prepared
     late = 0
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return target.execute(sql, [])
+
     if publishes(prepared, exists=target.exists):
         merged, restored = _publish(target), 0
     else:
+        settle_kind(run, prepared, replay=replay and target.exists)
         _shape(target, replay=replay)
         failpoint("warehouse.apply.shape")
+        if plan.table.disposition == "history":
+            withdrawn = _withdrawn(plan) if plan.objects.withdraw else ""
+            return History(run, prepared, target.incoming, withdrawn, column_sql).apply(load_ids)
         _make_room(target, replay=replay)
         if plan.table.disposition == "merge" and prepared.schema.columns:
             late = _displace(target)
@@ -167,6 +186,8 @@ def _shape(target: Target, *, replay: bool) -> None:
         )
     if replay:
         run(f"TRUNCATE {target.name}", [])
+        if plan.table.disposition == "history":  # versions share a key
+            run(f"ALTER TABLE {target.name} DROP CONSTRAINT IF EXISTS {ident(plan.table.name + '_pkey')}", [])
         run(f"DROP TABLE IF EXISTS {target.tombstones}", [])
         for column in schema.retyped:
             name, kind = ident(column.name), column_sql(column).split(" ", 1)[1]

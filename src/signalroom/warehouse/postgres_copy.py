@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from signalroom.failpoints import failpoint
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.merge import Prepared
-from signalroom.warehouse.postgres_apply import CONTROL, column_sql, stored
+from signalroom.warehouse.postgres_apply import column_sql, incoming_columns
 from signalroom.warehouse.quoting import ident, listed, literal
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def make_incoming(prepared: Prepared, url: str, incoming: str, *, publish: bool,
     Committed before the load's transaction uses it, so several connections can write it; nobody else knows its name.
     One that is to become the table itself is logged and holds the stored columns only.
     """
-    columns = stored(prepared) if publish else (*stored(prepared), *CONTROL)
+    columns = incoming_columns(prepared, publish=publish)
     with session.connect(url, timeout_s=timeout_s) as admin, session.explained("make room for a load"):
         admin.execute("CREATE SCHEMA IF NOT EXISTS signalroom")
         shape = ", ".join(column_sql(column) for column in columns)
@@ -40,7 +40,7 @@ def ship(
     publish: bool, connections: int, timeout_s: int,
 ) -> int:  # fmt: skip
     """Fill the incoming table with the survivors and return how many there are."""
-    columns = stored(prepared) if publish else (*stored(prepared), *CONTROL)
+    columns = incoming_columns(prepared, publish=publish)
     failpoint("warehouse.copy.begin")
     names = listed([column.name for column in columns])
     with tempfile.TemporaryDirectory(prefix="signalroom-copy-") as folder:
@@ -85,9 +85,9 @@ def send_rejects(
     """COPY the stage's rejects into ``signalroom.rejects``, within the load's transaction."""
     name, table = prepared.stage.name, prepared.plan.table.name
     select = f"""SELECT p.load_id, {literal(source)}, {literal(stream)}, {literal(table)}, p.source_ref, r._row,
-        r.column_name, r.value, r.reason, r.raw
+        r.column_name, r.value, r.reason, r.raw, p.part_name
         FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part)"""
-    names = "load_id, source, stream, table_name, part, row_number, column_name, value, reason, raw"
+    names = "load_id, source, stream, table_name, part, row_number, column_name, value, reason, raw, part_name"
     with tempfile.TemporaryDirectory(prefix="signalroom-rejects-") as folder:
         write_csv(duck, select, Path(folder, "rows"))
         for file in sorted(Path(folder, "rows").glob("*.csv")):

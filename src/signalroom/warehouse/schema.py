@@ -20,6 +20,14 @@ LINEAGE: tuple[Column, ...] = (
 )
 """Columns that every row carries: the load, its commit time, the client, object or request with row, file time, row."""
 
+VALIDITY: tuple[Column, ...] = (
+    Column("_valid_from", "timestamptz"),
+    Column("_valid_to", "timestamptz"),
+    Column("_is_current", "boolean"),
+)
+"""Columns of a ``history`` table: when a version began, when the next began or the key was deleted, and whether
+neither has happened. A date or a time without a zone counts as UTC; a null beginning means since ever."""
+
 CONTROL = ("_op", "_seq", "_unset")
 """Columns of decoded batches that steer the merge and are not stored."""
 
@@ -146,8 +154,23 @@ def _require(table: Table, schema: Schema, title: str) -> None:
             )
     if table.disposition == "merge" and not table.key:
         raise ConfigError(f"{title} is merged but has no key.", mend="Set key = [...] or write = 'append'.")
+    if table.disposition == "history":
+        _require_moments(table, schema, title)
     if table.disposition == "replace_slice" and not table.slice_column:
         raise ConfigError(f"{title} replaces slices but names no slice_column.", mend="Set the table's slice_column.")
+
+
+def _require_moments(table: Table, schema: Schema, title: str) -> None:
+    if not table.key:
+        raise ConfigError(f"{title} is a history but has no key.", mend="Set key = [...].")
+    kinds = {column.name: column.type for column in (*LINEAGE, *schema.columns)}
+    first = table.order[0] if table.order else ""
+    if schema.columns and kinds.get(first, "") not in ("date", "timestamp", "timestamptz"):
+        raise ConfigError(
+            f"{title} is a history, and {repr(first) + ' is no time' if first else 'it has no order'}: "
+            "nothing says when a version began.",
+            mend='Let order begin with a date or time, e.g. order = ["updated_at"], or "_file_time", or "_loaded_at".',
+        )
 
 
 def bind(columns: Sequence[Column], spellings: Sequence[str]) -> Mapping[str, int]:

@@ -241,12 +241,14 @@ def _rank_parts(staged: Stage) -> None:
         "loaded_at": [part.load.committed_at for part in staged.parts],
         "client": [part.load.client or None for part in staged.parts],
         "source_ref": [part.source_ref for part in staged.parts],
+        "part_name": [part.part.name for part in staged.parts],
         "file_time": [part.file_time for part in staged.parts],
         "restored": [part.restored for part in staged.parts],
     }
     kinds = {
         "_part": pa.int32(), "load_id": pa.string(), "loaded_at": pa.timestamp("us", "UTC"), "client": pa.string(),
-        "source_ref": pa.string(), "file_time": pa.timestamp("us", "UTC"), "restored": pa.bool_(),
+        "source_ref": pa.string(), "part_name": pa.string(), "file_time": pa.timestamp("us", "UTC"),
+        "restored": pa.bool_(),
     }  # fmt: skip
     table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
     staged.connection.register("signalroom_parts", table)

@@ -16,7 +16,7 @@ from signalroom.stream import Window
 from signalroom.workspace.cron import Cron, parse_cron
 from signalroom.workspace.settings import injected, setting
 
-Verb: TypeAlias = Literal["sync", "build", "refresh", "report", "run", "replay", "watch"]
+Verb: TypeAlias = Literal["sync", "build", "refresh", "report", "run", "replay", "retry", "watch"]
 Overlap: TypeAlias = Literal["skip", "queue", "cancel"]
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -42,6 +42,7 @@ _VERBS: Mapping[str, _Grammar] = {
     "run": _Grammar("JOB", required=True),
     "replay": _Grammar(options=("source", "from", "to"), flags=("no-deliveries",)),
     "watch": _Grammar(flags=("digest",)),
+    "retry": _Grammar("SOURCE or SOURCE.STREAM", options=("load",)),
 }
 
 
@@ -50,7 +51,7 @@ class StepCall:
     """One step as a job or a person asks for it.
 
     Attributes:
-        verb: ``sync``, ``build``, ``refresh``, ``report``, ``run``, ``replay`` or ``watch``.
+        verb: ``sync``, ``build``, ``refresh``, ``report``, ``run``, ``replay``, ``retry`` or ``watch``.
         target: What it acts on; empty where the verb needs none.
         options: Option -> its text, or True for a flag; names without the dashes.
     """
@@ -157,6 +158,8 @@ def read_job(settings: JobSettings, timezone: str, names: Names, problems: list[
             known_name(noun, target, known, f"{path}.steps[{index}]", problems)
         if isinstance(channel := step.options.get("channel"), str):
             known_name("channel", channel, names.channels, f"{path}.steps[{index}]", problems)
+        if step.verb == "retry" and step.target:
+            known_name("source", step.target.partition(".")[0], names.sources, f"{path}.steps[{index}]", problems)
         if step.verb == "replay" and isinstance(source := step.options.get("source", ""), str) and source:
             known_name("source", source.partition(".")[0], names.sources, f"{path}.steps[{index}]", problems)
     for index, name in enumerate(settings.after):
@@ -207,7 +210,8 @@ def parse_step(text: str, *, path: str = "") -> StepCall:
     Args:
         text: ``sync SOURCE[.STREAM] [--window W]``, ``build [--select M] [--full-refresh]``, ``refresh [VIEW|AGENCY]``,
             ``report NAME [--date D] [--channel C] [--send]``, ``run JOB``,
-            ``replay [--source S] [--from A] [--to B] [--no-deliveries]`` or ``watch [--digest]``.
+            ``replay [--source S] [--from A] [--to B] [--no-deliveries]``, ``retry [SOURCE[.STREAM]] [--load ID]`` or
+            ``watch [--digest]``.
         path: Where it is written; it opens every message.
 
     Raises:
