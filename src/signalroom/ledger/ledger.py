@@ -10,9 +10,11 @@ from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
+from signalroom.ledger.manifests import Manifests
 from signalroom.ledger.runs import Runs
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
+from signalroom.ledger.view_history import HistoryRepository
 from signalroom.workspace.settings import Secret, injected, setting
 
 
@@ -52,6 +54,8 @@ class Ledger:
         runs: Executions of steps.
         deliveries: Reports on their way and arrived.
         archive: Messages as they were sent.
+        manifests: Report views that are asked for.
+        views: What became of each refresh of them.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -59,6 +63,8 @@ class Ledger:
         self.runs = Runs(store, run_lease_s)
         self.deliveries = Deliveries(store, delivery_lease_s)
         self.archive = Archive(store)
+        self.manifests = Manifests(store)
+        self.views = HistoryRepository(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:
