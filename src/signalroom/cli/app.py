@@ -24,11 +24,13 @@ ENTRIES = {
     "check": Entry("signalroom.cli.check", "Name every problem of the workspace at once, each with its mend.", _START),
     "sync": Entry("signalroom.cli.sync", "Bring what is new upstream into the lake and the warehouse.", _WORK),
     "build": Entry("signalroom.cli.build", "Build the models and run their tests.", _WORK),
+    "refresh": Entry("signalroom.cli.refresh", "Compute the report views whose query or inputs changed.", _WORK),
     "report": Entry("signalroom.cli.report", "Show a report, or send it once.", _WORK),
     "run": Entry("signalroom.cli.run", "Run a job's steps in order.", _WORK),
     "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
     "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
+    "views": Entry("signalroom.cli.views", "List report views, check their manifests, show their history.", _LOOK),
     "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
     "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),
 }

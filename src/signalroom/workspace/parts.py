@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
 
 
@@ -46,6 +47,27 @@ class AlertSettings:
 
     channel: str = setting("Channel that hears of failures; never a client's.", default="", example='"ops"')
     critical: str = setting("Channel that also hears of critical ones, e.g. by SMS.", default="", example='"phone"')
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """The ``[views]`` table: what manifests may read, and what one query of them may use."""
+
+    tables: list[str] = setting(
+        "Tables manifests may read, under their names without schema; in each, agency_id says whose a row is.",
+        factory=list,
+        example='["public.clicks"]',
+    )
+    timeout_s: int = setting("Longest one query may take.", default=60, unit="s")
+    memory_mb: int = setting("Memory one query may use.", default=512, unit="MB")
+    concurrency: int = setting("Groups of views that are computed at the same time.", default=2)
+    rest_after: int = setting("Failures in a row after which a view is left alone for a while.", default=5)
+    rest_hours: int = setting("How long; a changed query is tried at once.", default=6, unit="h")
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "memory_mb", "concurrency", "rest_after"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out.")
 
 
 def known_reports(root: Path) -> list[str]:

@@ -24,7 +24,7 @@ from signalroom.workspace.environment import (
     show,
 )
 from signalroom.workspace.jobs import Job, JobSettings, Names, check_zone, circles, known_name, read_job
-from signalroom.workspace.parts import AlertSettings, Part, ReportSettings, known_reports
+from signalroom.workspace.parts import AlertSettings, Part, ReportSettings, ViewSettings, known_reports
 from signalroom.workspace.plugins import Role, find
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class Workspace:
         jobs: Name -> job.
         reports: Name -> what the file overrides.
         alerts: Where alerts go.
+        views: What manifests of report views may read and use.
         environ: The environment, ``.env`` included; never printed.
     """
 
@@ -69,6 +70,7 @@ class Workspace:
     jobs: Mapping[str, Job]
     reports: Mapping[str, ReportSettings]
     alerts: AlertSettings
+    views: ViewSettings
     environ: Mapping[str, str] = field(repr=False, compare=False)
 
     @staticmethod
@@ -219,7 +221,7 @@ class _Reader:
     def workspace(self) -> Workspace:
         """Return the workspace; parts with problems are left out of it."""
         self._problems += literal_secrets(self._table, "")
-        known = ("name", "timezone", *_DEFAULTS, "sources", "channels", "jobs", "reports", "alerts")
+        known = ("name", "timezone", *_DEFAULTS, "sources", "channels", "jobs", "reports", "alerts", "views")
         for key in self._table:
             if key not in known:
                 self._bad(f"{FILE}: unknown section {key!r}.", nearest(key, known) or f"Known: {', '.join(known)}.")
@@ -243,6 +245,7 @@ class _Reader:
             jobs=self._jobs(list(sources), list(channels)),
             reports=reports,
             alerts=alerts,
+            views=self._views(),
             environ=self._environ,
         )
 
@@ -315,6 +318,9 @@ class _Reader:
 
     def _alerts(self) -> AlertSettings:
         return self._shape(AlertSettings, self._table.get("alerts", {}), "", "alerts") or AlertSettings("", "")
+
+    def _views(self) -> ViewSettings:
+        return self._shape(ViewSettings, self._table.get("views", {}), "", "views") or ViewSettings([])
 
     def _routes(self, reports: Mapping[str, ReportSettings], alerts: AlertSettings, channels: list[str]) -> None:
         """Note channels that do not exist and reports that nobody wrote."""
