@@ -74,6 +74,8 @@ def _plain(sql: str) -> str:
     """Return the text without its last semicolon; refuse what Postgres and the parser could read differently."""
     if len(sql) > _MAX_CHARS:
         _refuse(f"it is longer than {_MAX_CHARS:,} characters", "Shorten it, or build a model for it.")
+    if "\0" in sql:
+        _refuse("it holds a NUL character", "Remove it.")
     text = sql.strip().removesuffix(";").rstrip()
     place = 0
     while place < len(text):

@@ -49,9 +49,11 @@ class DuckDBViews:
             return view_state.versions(_executing(connection), tables)
 
     def states(self) -> Mapping[str, tuple[str, str]]:
-        """Return view -> hash of the query and version of the inputs it was last computed from."""
+        """Return view -> hash of the query and version of the inputs it was last computed from; only of those there."""
         with self._cursor() as connection:
-            return view_state.states(_executing(connection))
+            there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            found = view_state.states(_executing(connection))
+        return {name: state for name, state in found.items() if name in there}
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""
