@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, nearest
 from signalroom.stream import Stream
+from signalroom.workspace.jobs import local_today
 from signalroom.workspace.pins import read_pin
 from signalroom.workspace.workspace import Workspace
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from signalroom.reports.render import Renderer
     from signalroom.reports.report import Report
     from signalroom.sources.base import Source
+    from signalroom.views.refresh import Refresher
     from signalroom.warehouse.base import Warehouse
 
 
@@ -63,6 +65,14 @@ class Room:
 
         part = self.workspace.ledger
         return Ledger.open(self.workspace.configure(LedgerSettings, part, self.clock))
+
+    @property
+    def refresher(self) -> Refresher:
+        """What refreshes report views, as of now."""
+        from signalroom.views.refresh import Refresher
+
+        today = local_today(self.clock, self.workspace.timezone)
+        return Refresher(self.workspace, self.ledger, self.warehouse.views(), self.clock.now(), today)
 
     @cached_property
     def reports(self) -> dict[str, Report]:

@@ -26,6 +26,7 @@ from signalroom.watching import Watched
 if TYPE_CHECKING:
     from signalroom.models.artifacts import BuildResult
     from signalroom.room import Room
+    from signalroom.views.refresh import RefreshResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,14 @@ def build(room: Room, *, select: str = "", full_refresh: bool = False) -> BuildR
     failpoint("steps.build")
     room.warehouse.record_build(started, room.clock.now(), before, room.warehouse.newest_loads())
     return result
+
+
+def refresh(
+    room: Room, target: str = "", *, force: bool = False, progress: OnProgress = ignore_progress
+) -> RefreshResult:
+    """Compute the report views whose query or inputs changed: all, or one view's or agency's."""
+    failpoint("steps.refresh")
+    return room.refresher.refresh(target, progress, force=force)
 
 
 def preview(room: Room, report: str, day: date, notes: Sequence[str] = ()) -> Message:

@@ -1,8 +1,34 @@
-"""What a manifest asks for."""
+"""What a manifest asks for, and what became of it."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from signalroom.errors import SignalRoomError
+from signalroom.position import Json
+
+AGENCY_COLUMN = "agency_id"
+"""Column of each table that manifests may read: it says whose a row is."""
+
+ReportType: TypeAlias = Literal["custom", "canned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """Somebody whose reports these are.
+
+    Attributes:
+        id: What ``agency_id`` says in the rows that are theirs.
+        slug: Short name: part of schema, role and view names.
+        name: What people call them.
+    """
+
+    id: int
+    slug: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +36,15 @@ class View:
     """One report view for one agency, refreshed and never dropped.
 
     Attributes:
-        name: Public name of the view.
+        name: Public name of the view, unique in the warehouse.
         report_name: What people call it.
         agency_id: Whose it is.
-        agency_slug: The agency's schema and role suffix.
+        agency_slug: The agency's short name.
         query: One SELECT over the agency's own rows.
+        manifest_id: Its manifest; numbered apart for custom and for canned reports.
+        report_type: ``custom``: written for one agency; ``canned``: shared by several.
+        database_id: Which configured connection it lives in.
+        enabled: Whether it is refreshed.
     """
 
     name: str
@@ -22,3 +52,160 @@ class View:
     agency_id: int
     agency_slug: str
     query: str
+    manifest_id: int = 0
+    report_type: ReportType = "custom"
+    database_id: int = 1
+    enabled: bool = True
+
+    @property
+    def key(self) -> tuple[ReportType, int]:
+        """What its history hangs on."""
+        return self.report_type, self.manifest_id
+
+    @property
+    def query_hash(self) -> str:
+        """A hash of what it asks for: another query, or another agency, is another hash."""
+        return hashlib.sha256(f"{self.agency_id}\0{self.query.strip()}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CannedReport:
+    """A report that agencies share; each gets a view of its own, ``<table_name>__<agency_slug>``.
+
+    Attributes:
+        id: Its number.
+        table_name: Stem of the names of its views.
+        report_name: What people call it.
+        query: One SELECT over an agency's own rows.
+        database_id: Which configured connection its views live in.
+    """
+
+    id: int
+    table_name: str
+    report_name: str
+    query: str
+    database_id: int = 1
+
+    def view(self, manifest_id: int, agency: Agency) -> View:
+        """Return the view of one agency."""
+        name = f"{self.table_name}__{agency.slug}"
+        return View(name, self.report_name, agency.id, agency.slug, self.query, manifest_id, "canned", self.database_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSet:
+    """Manifests as they are written down.
+
+    Attributes:
+        agencies: The agencies.
+        custom: Views written for one agency.
+        canned: Reports that agencies share.
+        assigned: (manifest id, agency id, canned report id): who uses which.
+    """
+
+    agencies: tuple[Agency, ...] = ()
+    custom: tuple[View, ...] = ()
+    canned: tuple[CannedReport, ...] = ()
+    assigned: tuple[tuple[int, int, int], ...] = ()
+
+    def views(self) -> tuple[View, ...]:
+        """Return every view they ask for, sorted by name."""
+        agencies = {one.id: one for one in self.agencies}
+        reports = {one.id: one for one in self.canned}
+        shared = (reports[report].view(manifest, agencies[agency]) for manifest, agency, report in self.assigned)
+        return tuple(sorted((*self.custom, *shared), key=lambda view: view.name))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedQuery:
+    """A manifest's query after the guard let it pass.
+
+    Attributes:
+        text: As it was written.
+        tree: As DuckDB's parser serializes it; ``current_date`` is a literal in it.
+        tables: The tables it reads, by the names it uses, sorted.
+        uses_today: Whether it asks for the date: its answer changes at midnight too.
+        shared: Whether it can be computed for all agencies at once: one table, grouped, with nothing above the groups.
+        keys: Output columns that together name a row, where its grouping says so.
+        columns: Every name it uses, columns of its tables among them; None when it asks for whole rows.
+    """
+
+    text: str
+    tree: Mapping[str, Any]
+    tables: tuple[str, ...]
+    uses_today: bool
+    shared: bool
+    keys: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A view that has to be computed: what it asks for, and the version of everything it is computed from."""
+
+    view: View
+    query: CheckedQuery
+    inputs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh did to one view. Nothing here is estimated; what an engine cannot measure is None.
+
+    Attributes:
+        view: The view.
+        rows: Rows it holds now.
+        bytes: Bytes of its rows, as the engine keeps or hands them over.
+        seconds: How long its query took; views computed together share one time.
+        memory_mb: The most memory the process that ran its query has held.
+        cpu_percent: Processor time of that process by wall time.
+        error: Why the view is as it was, when its query failed.
+    """
+
+    view: View
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    memory_mb: int | None = None
+    cpu_percent: int | None = None
+    error: SignalRoomError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLimits:
+    """What one query of a view may use, and which tables it may read.
+
+    Attributes:
+        tables: Name in a manifest -> ``schema.table`` in the warehouse.
+        timeout_s: Longest a query may take.
+        memory_mb: Most memory a query may use.
+        zone: IANA zone in which a query's dates are.
+    """
+
+    tables: Mapping[str, str]
+    timeout_s: int = 60
+    memory_mb: int = 512
+    zone: str = "UTC"
+
+
+class ViewStore(Protocol):
+    """What a warehouse does for views."""
+
+    def parse(self, sql: str) -> Json:
+        """Return the statements of ``sql`` as DuckDB's parser serializes them; raises DataError for no SELECT."""
+        ...
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        """Return ``schema.table`` -> a text that changes whenever its rows may have; empty where none can be told."""
+        ...
+
+    def states(self) -> Mapping[str, tuple[str, str]]:
+        """Return view -> hash of the query and version of the inputs it was last computed from."""
+        ...
+
+    def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
+        """Compute views and publish each in one transaction with its state; one that fails stays as it is.
+
+        With ``together`` they are one report of several agencies, and one query may answer for all of them.
+        """
+        ...

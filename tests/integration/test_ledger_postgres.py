@@ -1,5 +1,6 @@
 """The ledger on Postgres: the same laws, and what only a server can do to it."""
 
+import dataclasses
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,8 @@ from postgres_server import PostgresServer
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.ledger.store import tables
+from signalroom.ledger.view_tables import view_tables
+from view_laws import ViewLaws
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +46,10 @@ class TestAlerts(AlertLaws):
     """Alerts on Postgres."""
 
 
+class TestViews(ViewLaws):
+    """Manifests, history and status of views on Postgres."""
+
+
 def test_the_migration_makes_the_tables_we_use(postgres):
     dsn = postgres()
     for _ in range(2):
@@ -50,10 +57,12 @@ def test_the_migration_makes_the_tables_we_use(postgres):
     known = tables("postgresql")
     query = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
     with psycopg.connect(dsn) as connection:
-        for table in (known.runs, known.deliveries, known.archive, known.images, known.alerts):
+        views = view_tables("postgresql")
+        of_views = [getattr(views, field.name) for field in dataclasses.fields(views)]
+        for table in (known.runs, known.deliveries, known.archive, known.images, known.alerts, *of_views):
             rows = connection.execute(query + " order by ordinal_position", [table.schema, table.name]).fetchall()
             assert [name for (name,) in rows] == [column.name for column in table.columns]
-            assert table.schema == "signalroom"
+            assert table.schema == ("reporting" if table in of_views else "signalroom")
 
 
 def test_many_may_open_an_empty_ledger_at_once(postgres):

@@ -1,5 +1,6 @@
 """The ledger on SQLite: its laws, its file, its errors."""
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
@@ -17,7 +18,9 @@ from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger import ledger as ledger_module
 from signalroom.ledger import store, upgrade
 from signalroom.ledger.ledger import Ledger, LedgerSettings
+from signalroom.ledger.view_tables import ddl, view_tables
 from signalroom.workspace.settings import Secret
+from view_laws import ViewLaws
 
 
 @pytest.fixture
@@ -47,6 +50,10 @@ class TestAlerts(AlertLaws):
     """Alerts on SQLite."""
 
 
+class TestViews(ViewLaws):
+    """Manifests, history and status of views on SQLite."""
+
+
 def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     file = tmp_path / "ledger.sqlite"
     for _ in range(2):
@@ -55,7 +62,9 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     assert names == {
         "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
-        "signalroom_pauses", "signalroom_alerts", "signalroom_ledger_version",
+        "signalroom_pauses", "signalroom_alerts", "signalroom_ledger_version", "agency", "seeder_canned_report",
+        "seeder_canned_report_manifest", "seeder_custom_report_manifest", "seeder_job_status", "seeder_manifest",
+        "seeder_run_history",
     }  # fmt: skip
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     assert connection.execute("select version_num from signalroom_ledger_version").fetchall() == [(upgrade.HEAD,)]
@@ -73,7 +82,20 @@ def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, 
 
 
 def vars_of(tables):
-    return [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses", "alerts")]
+    views = view_tables("sqlite")
+    kept = [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses", "alerts")]
+    return kept + [getattr(views, field.name) for field in dataclasses.fields(views)]
+
+
+def test_the_ddl_of_views_is_what_the_migration_makes(tmp_path, ledger):
+    made = sqlite3.connect(tmp_path / "deep" / "ledger.sqlite")
+    printed = sqlite3.connect(":memory:")
+    for statement in ddl("sqlite"):
+        printed.execute(statement)
+    listed = "select name, sql from sqlite_master where name like '%seeder%' or name = 'agency' order by name"
+    assert made.execute(listed).fetchall() == printed.execute(listed).fetchall()
+    assert len(printed.execute(listed).fetchall()) >= 12
+    made.close(), printed.close()
 
 
 def test_many_may_open_an_empty_ledger_at_once(tmp_path):

@@ -10,6 +10,7 @@ import click
 from signalroom.cli.build import build_summary
 from signalroom.cli.command import command, json_option
 from signalroom.cli.output import count, duration, print_json
+from signalroom.cli.refresh import refresh_summary
 from signalroom.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _summary(outcome: Outcome) -> str:
         return f"{told}, {count(rejected)} rejected" if rejected else told
     if outcome.build:
         return build_summary(outcome.build)
+    if outcome.views:
+        return refresh_summary(outcome.views)
     if outcome.deliveries:
         return ", ".join(f"{one.channel} {one.state}" for one in outcome.deliveries)
     return "done"

@@ -27,6 +27,7 @@ from signalroom.workspace.jobs import StepCall, check_zone, parse_day, parse_ste
 if TYPE_CHECKING:
     from signalroom.models.artifacts import BuildResult
     from signalroom.room import Room
+    from signalroom.views.refresh import RefreshResult
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 300.0
@@ -42,12 +43,14 @@ class Outcome:
         streams: What a sync or replay did, stream by stream.
         build: What a build did.
         deliveries: What a report sent, or had sent before.
+        views: What a refresh did.
     """
 
     run: Run
     streams: tuple[StreamSync, ...] = ()
     build: BuildResult | None = None
     deliveries: tuple[Delivery, ...] = ()
+    views: RefreshResult | None = None
 
 
 def run_job(
@@ -251,14 +254,15 @@ def _job(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outc
 
 
 def _refresh(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:
-    """Refresh the views of ``views/``; a workspace without manifests has nothing to refresh."""
+    """Refresh views; those that failed fail the step, once all the others are done."""
     del at
     progress(Progress("refreshing views"))
-    if call.target or any((room.workspace.root / "views").glob("*")):
-        raise ConfigError(
-            "This version cannot refresh report views yet.", mend="Remove the step, or the manifests in views/."
-        )
-    return Outcome(_NO_RUN)
+    if not call.target and not any((room.workspace.root / "views").glob("*.toml")) and not room.workspace.views.tables:
+        return Outcome(_NO_RUN)  # a workspace without views has nothing to refresh
+    from signalroom.views.refresh import raised
+
+    result = steps.refresh(room, call.target, force=bool(call.options.get("force")), progress=progress)
+    return Outcome(_NO_RUN, views=raised(result))
 
 
 def _date(value: str | bool | None) -> date | None:
@@ -273,6 +277,9 @@ def _result(outcome: Outcome) -> Mapping[str, Json]:
     if outcome.build:
         result["models"] = {model.name: model.status for model in outcome.build.models}
         result["tests"] = len(outcome.build.tests)
+    if outcome.views:
+        counted = {"refreshed": len(outcome.views.refreshed), "unchanged": outcome.views.unchanged}
+        result["views"] = {**counted, "busy": list(outcome.views.busy), "resting": list(outcome.views.resting)}
     if outcome.deliveries:
         result["deliveries"] = [{"key": one.key, "state": one.state} for one in outcome.deliveries]
     return result

@@ -12,10 +12,12 @@ from signalroom.ledger.alerts import Alerts
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
 from signalroom.ledger.figures import Figures
+from signalroom.ledger.manifests import Manifests
 from signalroom.ledger.pauses import Pauses
 from signalroom.ledger.runs import Runs
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
+from signalroom.ledger.view_history import HistoryRepository
 from signalroom.workspace.settings import Secret, injected, setting
 
 
@@ -58,6 +60,8 @@ class Ledger:
         pauses: Jobs that an operator paused.
         figures: Counts for a metrics page.
         alerts: What is wrong, and was.
+        manifests: Report views that are asked for.
+        views: What became of each refresh of them.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -68,6 +72,8 @@ class Ledger:
         self.pauses = Pauses(store)
         self.figures = Figures(store)
         self.alerts = Alerts(store)
+        self.manifests = Manifests(store)
+        self.views = HistoryRepository(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

@@ -39,11 +39,12 @@ class Store:
         title: What it is, for people; never a password.
         tables: Its tables.
         clock: Where every moment it stores comes from.
+        dialect: ``sqlite`` or ``postgresql``.
     """
 
     def __init__(self, url: str, root: Path, clock: Clock) -> None:
         address = _address(url, root)
-        dialect = address.get_backend_name()
+        dialect = self.dialect = address.get_backend_name()
         self.title = _title(address)
         self.tables: Tables = tables(dialect)
         self.clock = clock
@@ -166,7 +167,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     """Set up a new SQLite connection: several processes may read while one writes, and commits survive a power cut."""
     del record
     connection.isolation_level = None  # transactions begin where _begin says, not at the driver's guess
-    for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -13,6 +13,7 @@ from signalroom.load import Load, Part
 from signalroom.position import Position
 from signalroom.run import OnProgress, ignore_progress
 from signalroom.stream import Stream
+from signalroom.view import ViewStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,6 +143,10 @@ class Warehouse(Protocol):
 
         The order of rows does not matter: ``<rows>:<sum of row hashes in hex>``.
         """
+        ...
+
+    def views(self) -> ViewStore:
+        """Return what keeps report views in this warehouse."""
         ...
 
     def dbt_profile(self) -> Mapping[str, object]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from signalroom.warehouse.duckdb_views import DuckDBViews
+
 _NAMED = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)", re.IGNORECASE)
 
 
@@ -296,6 +298,12 @@ class DuckDBWarehouse:
             yield cursor
         finally:
             cursor.close()
+
+    def views(self) -> DuckDBViews:
+        """Return what keeps report views in this file."""
+        from signalroom.warehouse.duckdb_views import DuckDBViews
+
+        return DuckDBViews(self._cursor, self._lock)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that shares this process's database."""

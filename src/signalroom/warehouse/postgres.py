@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+    from signalroom.warehouse.postgres_views import PostgresViews
+
 _OLDEST = 13
 
 
@@ -334,6 +336,12 @@ class PostgresWarehouse:
             columns = [column for column in stored if column.name not in exclude]
             rows, digest = self._execute(checksum_sql(qualified(table), columns, "postgres"), [])[0]
         return f"{rows}:{int(digest):x}"
+
+    def views(self) -> PostgresViews:
+        """Return what keeps report views in this database."""
+        from signalroom.warehouse.postgres_views import PostgresViews
+
+        return PostgresViews(self._reading)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that reaches this database."""

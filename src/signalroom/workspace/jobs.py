@@ -37,7 +37,7 @@ class _Grammar:
 _VERBS: Mapping[str, _Grammar] = {
     "sync": _Grammar("SOURCE or SOURCE.STREAM", required=True, options=("window",)),
     "build": _Grammar(options=("select",), flags=("full-refresh",)),
-    "refresh": _Grammar("VIEW or AGENCY"),
+    "refresh": _Grammar("VIEW or AGENCY", flags=("force",)),
     "report": _Grammar("REPORT", required=True, options=("date", "channel"), flags=("send",)),
     "run": _Grammar("JOB", required=True),
     "replay": _Grammar(options=("source", "from", "to"), flags=("no-deliveries",)),
@@ -208,8 +208,8 @@ def parse_step(text: str, *, path: str = "") -> StepCall:
     """Return the step that ``text`` asks for.
 
     Args:
-        text: ``sync SOURCE[.STREAM] [--window W]``, ``build [--select M] [--full-refresh]``, ``refresh [VIEW|AGENCY]``,
-            ``report NAME [--date D] [--channel C] [--send]``, ``run JOB``,
+        text: ``sync SOURCE[.STREAM] [--window W]``, ``build [--select M] [--full-refresh]``,
+            ``refresh [VIEW|AGENCY] [--force]``, ``report NAME [--date D] [--channel C] [--send]``, ``run JOB``,
             ``replay [--source S] [--from A] [--to B] [--no-deliveries]``, ``retry [SOURCE[.STREAM]] [--load ID]`` or
             ``watch [--digest]``.
         path: Where it is written; it opens every message.

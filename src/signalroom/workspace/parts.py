@@ -160,6 +160,27 @@ class WebSettings:
             raise ConfigError(f"web.port: {self.port} is no port.", mend="Use 1 to 65535, or 0 for any that is free.")
 
 
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """The ``[views]`` table: what manifests may read, and what one query of them may use."""
+
+    tables: list[str] = setting(
+        "Tables manifests may read, under their names without schema; in each, agency_id says whose a row is.",
+        factory=list,
+        example='["public.clicks"]',
+    )
+    timeout_s: int = setting("Longest one query may take.", default=60, unit="s")
+    memory_mb: int = setting("Memory one query may use.", default=512, unit="MB")
+    concurrency: int = setting("Groups of views that are computed at the same time.", default=2)
+    rest_after: int = setting("Failures in a row after which a view is left alone for a while.", default=5)
+    rest_hours: int = setting("How long; a changed query is tried at once.", default=6, unit="h")
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "memory_mb", "concurrency", "rest_after"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out.")
+
+
 def known_reports(root: Path) -> list[str]:
     """Return the names of the workspace's reports, sorted: the folders of ``reports/``.
 

@@ -24,7 +24,15 @@ from signalroom.workspace.environment import (
     show,
 )
 from signalroom.workspace.jobs import Job, JobSettings, Names, check_zone, circles, known_name, read_job
-from signalroom.workspace.parts import AlertSettings, EngineSettings, Part, ReportSettings, WebSettings, known_reports
+from signalroom.workspace.parts import (
+    AlertSettings,
+    EngineSettings,
+    Part,
+    ReportSettings,
+    ViewSettings,
+    WebSettings,
+    known_reports,
+)
 from signalroom.workspace.plugins import Role, find
 
 T = TypeVar("T")
@@ -55,6 +63,7 @@ class Workspace:
         jobs: Name -> job.
         reports: Name -> what the file overrides.
         alerts: Where alerts go.
+        views: What manifests of report views may read and use.
         environ: The environment, ``.env`` included; never printed.
         engine: How jobs run.
         web: Where the resident process answers.
@@ -71,6 +80,7 @@ class Workspace:
     jobs: Mapping[str, Job]
     reports: Mapping[str, ReportSettings]
     alerts: AlertSettings
+    views: ViewSettings
     environ: Mapping[str, str] = field(repr=False, compare=False)
     engine: EngineSettings = field(default_factory=EngineSettings)
     web: WebSettings = field(default_factory=WebSettings)
@@ -239,7 +249,8 @@ class _Reader:
     def workspace(self) -> Workspace:
         """Return the workspace; parts with problems are left out of it."""
         self._problems += literal_secrets(self._table, "")
-        known = ("name", "timezone", *_DEFAULTS, "sources", "channels", "jobs", "reports", "alerts", "engine", "web")
+        sections = ("sources", "channels", "jobs", "reports", "alerts", "views", "engine", "web")
+        known = ("name", "timezone", *_DEFAULTS, *sections)
         for key in self._table:
             if key not in known:
                 self._bad(f"{FILE}: unknown section {key!r}.", nearest(key, known) or f"Known: {', '.join(known)}.")
@@ -263,6 +274,7 @@ class _Reader:
             jobs=self._jobs(list(sources), list(channels)),
             reports=reports,
             alerts=alerts,
+            views=self._section("views", ViewSettings) or ViewSettings([]),
             environ=self._environ,
             engine=self._section("engine", EngineSettings) or EngineSettings(),
             web=self._section("web", WebSettings) or WebSettings(),

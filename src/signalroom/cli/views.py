@@ -1,0 +1,138 @@
+"""`signalroom views`: the report views, their manifests and their history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from signalroom.cli.command import Command, Group, json_option, with_default
+from signalroom.cli.output import ago, cell, count, duration, print_json, print_table
+from signalroom.cli.session import Session, pass_session
+from signalroom.errors import ConfigError, SignalRoomError, nearest
+
+_HISTORY = (
+    "start_time", "status", "duration_seconds", "records_processed", "bytes_processed", "memory_usage_mb",
+    "cpu_percentage", "consecutive_failures", "errors",
+)  # fmt: skip
+
+
+class _Views(Group):
+    """Lists when no command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_default(args, "list"))
+
+
+@click.group(cls=_Views)
+def views() -> None:
+    """List report views, check their manifests, show their history; `signalroom views` alone lists."""
+
+
+@views.command("list", cls=Command)
+@json_option
+@pass_session
+def list_views(session: Session, as_json: bool) -> None:
+    """List every view with its last refresh; those that fail stand first."""
+    with session.room() as room:
+        known = {view.name: view for view in room.refresher.views()}
+        room.ledger.views.sweep()
+        found = [one for name, one in room.ledger.views.statuses().items() if name in known]
+        found.sort(key=lambda one: (-one.failures, one.name))
+        if as_json:
+            print_json(
+                {
+                    "views": [
+                        {
+                            "view": one.name,
+                            "agency": known[one.name].agency_slug,
+                            "report_type": known[one.name].report_type,
+                            "status": one.status,
+                            "consecutive_failures": one.failures,
+                            "updated_at": one.updated_at,
+                            "error": one.error,
+                        }
+                        for one in found
+                    ]
+                }
+            )
+            return
+        now = room.clock.now()
+        rows = [
+            (one.name, known[one.name].agency_slug, one.status, ago(one.updated_at, now), one.error) for one in found
+        ]
+        print_table(("view", "agency", "status", "since", "error"), rows)
+        click.echo(f"{count(len(rows), 'view')}.")
+
+
+@views.command(cls=Command)
+@json_option
+@pass_session
+def check(session: Session, as_json: bool) -> None:
+    """Read every manifest and say of each what it may not do, and why; computes nothing."""
+    with session.room() as room:
+        refresher = room.refresher
+        found = [(view, refresher.checked(view.query)) for view in refresher.views()]
+    wrong = [(view, str(query)) for view, query in found if isinstance(query, SignalRoomError)]
+    if as_json:
+        print_json({"checked": len(found), "wrong": [{"view": view.name, "problem": told} for view, told in wrong]})
+    elif wrong:
+        print_table(("view", "problem"), [(view.name, told) for view, told in wrong])
+    else:
+        click.echo(f"{count(len(found), 'manifest')} checked, nothing is wrong.")
+    if wrong:
+        raise ConfigError(
+            f"{count(len(wrong), 'manifest')} of {count(len(found))} may not be what it is."
+            if len(wrong) == 1
+            else f"{count(len(wrong), 'manifest')} of {count(len(found))} may not be what they are.",
+            mend="Mend the SQL; the others are refreshed all the same.",
+        )
+
+
+@views.command(cls=Command)
+@click.argument("view")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many."
+)
+@json_option
+@pass_session
+def history(session: Session, view: str, limit: int, as_json: bool) -> None:
+    """List the refreshes of one view, the newest first."""
+    with session.room() as room:
+        names = [one.name for one in room.refresher.views()]
+        if view not in names:
+            mend = nearest(view, names) or "`signalroom views` lists them."
+            raise ConfigError(f"There is no view {view!r}.", mend=mend)
+        room.ledger.views.sweep()
+        found = room.ledger.views.history(view, limit)
+    if as_json:
+        print_json({"view": view, "history": [{name: one[name] for name in ("run_id", *_HISTORY)} for one in found]})
+        return
+    headers = ("started", "status", "took", "rows", "bytes", "MB", "CPU %", "failures", "error")
+    print_table(headers, [_shown(one) for one in found], right=(2, 3, 4, 5, 6, 7))
+
+
+def _shown(one: dict[str, Any]) -> list[str]:
+    started = one["start_time"].isoformat(sep=" ", timespec="seconds")
+    seconds = one["duration_seconds"]
+    took = "" if seconds is None else duration(seconds)
+    return [started, one["status"], took, *(cell(one[name]) for name in _HISTORY[3:])]
+
+
+@views.command(cls=Command)
+@click.option("--sqlite", is_flag=True, help="For SQLite instead of Postgres.")
+def ddl(sqlite: bool) -> None:
+    """Print the tables of manifests, history and status as SQL, for a team that keeps its own schema repository."""
+    from signalroom.ledger.view_tables import ddl as statements
+
+    for statement in statements("sqlite" if sqlite else "postgresql"):
+        click.echo(f"{statement};\n")
+
+
+@views.command(cls=Command)
+def functions() -> None:
+    """List the functions a manifest may call and the types it may cast to."""
+    from signalroom.views.vocabulary import AGGREGATES, FUNCTIONS, TYPES
+
+    for title, names in (("aggregates", AGGREGATES), ("functions", FUNCTIONS - AGGREGATES), ("types", TYPES)):
+        click.echo(f"{title}: {', '.join(sorted(names))}\n")

@@ -1,0 +1,151 @@
+"""Manifests of report views: who may see what, under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from signalroom.errors import ConfigError
+from signalroom.ledger.store import Store
+from signalroom.ledger.view_tables import upsert, view_tables
+from signalroom.view import Agency, CannedReport, ManifestSet, View
+
+
+class Manifests:
+    """The manifests of a ledger. Front ends may write them too; what comes from files is marked as such."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tables = view_tables(store.dialect)
+
+    def bring(self, given: ManifestSet) -> int:
+        """Write manifests from files over those there; return how many that came from files before are gone from them.
+
+        What a front end wrote stays. History and status of a manifest that is gone stay too.
+
+        Raises:
+            ConfigError: Two manifests claim one id, slug or public name.
+        """
+        tables = self._tables
+        slugs = {one.id: one.slug for one in given.agencies}
+        custom = [
+            {"id": one.manifest_id, "table_name": one.name, "report_name": one.report_name, "query": one.query,
+             "agency_id": one.agency_id, "agency_slug": one.agency_slug, "database_id": one.database_id,
+             "enabled": one.enabled}
+            for one in given.custom
+        ]  # fmt: skip
+        canned = [
+            {"id": one.id, "table_name": one.table_name, "report_name": one.report_name, "query": one.query,
+             "database_id": one.database_id}
+            for one in given.canned
+        ]  # fmt: skip
+        assigned = [
+            {"id": manifest, "agency_id": agency, "agency_slug": slugs[agency], "canned_report_id": report}
+            for manifest, agency, report in given.assigned
+        ]
+        try:
+            with self._store.write() as connection:
+                gone = self._remove_gone(connection, {view.key for view in given.views()})
+                agencies = [{"id": one.id, "slug": one.slug, "name": one.name} for one in given.agencies]
+                upsert(connection, tables.agency, agencies)
+                upsert(connection, tables.canned, canned)
+                upsert(connection, tables.custom, custom)
+                upsert(connection, tables.assigned, assigned)
+                self._register(connection, given.views(), "file")
+        except exc.IntegrityError as problem:
+            cause = str(problem.orig).strip().partition("\n")[0]
+            raise ConfigError(
+                f"The manifests cannot be taken: {cause}.", mend="Give each its own id, slug and table_name."
+            ) from problem
+        return gone
+
+    def all(self) -> ManifestSet:
+        """Return every manifest, whoever wrote it."""
+        tables = self._tables
+        with self._store.read() as connection:
+            agencies = {
+                row.id: Agency(row.id, row.slug, row.name) for row in connection.execute(tables.agency.select())
+            }
+            canned = [
+                CannedReport(row.id, row.table_name, row.report_name, row.query, row.database_id)
+                for row in connection.execute(tables.canned.select())
+            ]
+            assigned = [
+                (row.id, row.agency_id, row.canned_report_id) for row in connection.execute(tables.assigned.select())
+            ]
+            custom = [
+                View(row.table_name, row.report_name, row.agency_id, row.agency_slug, row.query, row.id, "custom",
+                     row.database_id, row.enabled)
+                for row in connection.execute(tables.custom.select())
+            ]  # fmt: skip
+        return ManifestSet(tuple(agencies.values()), tuple(custom), tuple(canned), tuple(assigned))
+
+    def register(self, views: Sequence[View]) -> None:
+        """Give each view its row in the registry and, where it has none, the status ``pending``.
+
+        Raises:
+            ConfigError: Two manifests claim one public name.
+        """
+        try:
+            with self._store.write() as connection:
+                self._register(connection, views, "table")
+        except exc.IntegrityError as problem:
+            names = [view.name for view in views]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ConfigError(
+                f"Two manifests claim the name {', '.join(twice) or 'of another, which may be gone by now'}.",
+                mend="Rename one: a name belongs to one manifest for good.",
+            ) from problem
+
+    def _register(self, connection: sa.Connection, views: Sequence[View], origin: str) -> None:
+        tables = self._tables
+        known = {(row.report_type, row.manifest_id): row for row in connection.execute(tables.registry.select())}
+        new = [view for view in views if view.key not in known]
+        blank = {"origin": origin, "query_hash": "", "fence": 0, "lease_until": None}
+        if new:
+            connection.execute(tables.registry.insert(), [_registered(view) | blank for view in new])
+            self._announce(connection, new)
+        for view in views:
+            row = known.get(view.key)
+            if row is not None and (row.table_name != view.name or (origin == "file" and row.origin != origin)):
+                self._rename(connection, view, row.table_name, origin if origin == "file" else row.origin)
+
+    def _announce(self, connection: sa.Connection, views: Sequence[View]) -> None:
+        now = self._store.clock.now()
+        fresh = {"status": "pending", "duration_seconds": 0, "consecutive_failures": 0, "updated_at": now}
+        upsert(connection, self._tables.status, [_described(view) | fresh for view in views])
+
+    def _rename(self, connection: sa.Connection, view: View, before: str, origin: str) -> None:
+        """Let a manifest go by another public name; the old view stays where it is, and is refreshed no more."""
+        registry, status = self._tables.registry, self._tables.status
+        mine = sa.and_(registry.c.report_type == view.report_type, registry.c.manifest_id == view.manifest_id)
+        connection.execute(registry.update().where(mine).values(table_name=view.name, origin=origin))
+        if before != view.name:
+            connection.execute(status.delete().where(status.c.table_name == before))
+            self._announce(connection, [view])
+
+    def _remove_gone(self, connection: sa.Connection, given: set[Any]) -> int:
+        tables = self._tables
+        registry = tables.registry
+        from_files = connection.execute(registry.select().where(registry.c.origin == "file")).all()
+        gone = [row for row in from_files if (row.report_type, row.manifest_id) not in given]
+        for kind, table in (("custom", tables.custom), ("canned", tables.assigned)):
+            ids = [row.manifest_id for row in gone if row.report_type == kind]
+            connection.execute(table.delete().where(table.c.id.in_(ids)))
+        connection.execute(
+            registry.update().where(registry.c.table_name.in_([row.table_name for row in gone])).values(origin="gone")
+        )
+        return len(gone)
+
+
+def _registered(view: View) -> dict[str, Any]:
+    return {"report_type": view.report_type, "manifest_id": view.manifest_id, "table_name": view.name}
+
+
+def _described(view: View) -> dict[str, Any]:
+    """Return the columns that name a view wherever it is told of."""
+    about = {"report_name": view.report_name, "agency_slug": view.agency_slug, "agency_id": view.agency_id}
+    return _registered(view) | about

@@ -1,0 +1,219 @@
+"""What became of each refresh of a report view: history, status, and who is at it just now."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from signalroom.failpoints import failpoint
+from signalroom.ledger.store import Store, clean
+from signalroom.ledger.view_tables import upsert, view_tables
+from signalroom.view import Refreshed, View
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStatus:
+    """A view as the monitor shows it.
+
+    Attributes:
+        name: Its public name.
+        status: ``pending``, ``running``, ``success`` or ``error``.
+        failures: Refreshes in a row that failed, up to now.
+        query_hash: Of the query that was tried last; empty before the first.
+        updated_at: When this was written, UTC.
+        error: Why the last one failed.
+    """
+
+    name: str
+    status: str
+    failures: int
+    query_hash: str
+    updated_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRun:
+    """One refresh of one view that is ours to do, under a fence: whoever takes it over raises it.
+
+    Attributes:
+        view: The view.
+        run_id: The run in its history.
+        fence: Only who holds this number may say how it ended.
+        failures: Refreshes in a row that failed before it.
+        status_before: Its status when it was taken.
+    """
+
+    view: View
+    run_id: str
+    fence: int
+    failures: int
+    status_before: str = ""
+
+
+class HistoryRepository:
+    """History and status of views, kept by upserts.
+
+    A refresh is leased: one process at a time has a view, and one that dies leaves it to :meth:`sweep`, which calls
+    its run an error and never lets it stay ``running``.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tables = view_tables(store.dialect)
+
+    def claim(self, views: Sequence[View], lease_s: float) -> tuple[ViewRun, ...]:
+        """Take the views nobody is refreshing, for ``lease_s`` seconds, and record that each runs."""
+        now = self._store.clock.now()
+        run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        registry = self._tables.registry
+        free = sa.or_(registry.c.lease_until.is_(None), registry.c.lease_until < now)
+        wanted = {view.name: view for view in views}
+        until = now + timedelta(seconds=lease_s)
+        failpoint("ledger.views.claim.before")
+        with self._store.write() as connection:
+            self._sweep(connection, now)  # before its lease is ours, or a dead run would be taken for this one
+            taking = registry.update().where(registry.c.table_name.in_(list(wanted)), free)
+            taken = connection.execute(
+                taking.values(lease_until=until, fence=registry.c.fence + 1).returning(
+                    registry.c.table_name, registry.c.fence
+                )
+            ).all()
+            before = self._before(connection, [row.table_name for row in taken])
+            runs = tuple(
+                ViewRun(wanted[row.table_name], run_id, row.fence, *before.get(row.table_name, (0, "")))
+                for row in taken
+            )
+            self._record_start(connection, runs, now)
+        failpoint("ledger.views.claim.after")
+        return runs
+
+    def finish(self, done: Sequence[tuple[ViewRun, Refreshed]]) -> int:
+        """Record how refreshes ended and let the views go; return how many were still ours to record."""
+        failpoint("ledger.views.finish.before")
+        with self._store.write() as connection:
+            held = self._fences(connection, [run.view.name for run, _ in done])
+            mine = [(run, result) for run, result in done if held.get(run.view.name) == run.fence]
+            for run, result in mine:
+                self._record_end(connection, run, result)
+        failpoint("ledger.views.finish.after")
+        return len(mine)
+
+    def release(self, runs: Sequence[ViewRun]) -> None:
+        """Give back views that turned out to need nothing: as if they had not been taken."""
+        history, registry, status = self._tables.history, self._tables.registry, self._tables.status
+        names = [run.view.name for run in runs]
+        with self._store.write() as connection:
+            for run in runs:
+                connection.execute(
+                    history.delete().where(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
+                )
+            connection.execute(registry.update().where(registry.c.table_name.in_(names)).values(lease_until=None))
+            connection.execute(
+                status.update().where(status.c.table_name.in_(names)).values(status="success", last_errors=None)
+            )
+
+    def sweep(self) -> int:
+        """Call each run whose process is gone an error; return how many there were."""
+        with self._store.write() as connection:
+            return self._sweep(connection, self._store.clock.now())
+
+    def statuses(self, names: Sequence[str] | None = None) -> Mapping[str, ViewStatus]:
+        """Return the status of each view, by name; only of those named where names are given."""
+        status, registry = self._tables.status, self._tables.registry
+        query = sa.select(status, registry.c.query_hash).join(registry, status.c.table_name == registry.c.table_name)
+        if names is not None:
+            query = query.where(status.c.table_name.in_(list(names)))
+        with self._store.read() as connection:
+            return {
+                row.table_name: ViewStatus(
+                    row.table_name, row.status, row.consecutive_failures or 0, row.query_hash, row.updated_at,
+                    row.last_errors or "",
+                )
+                for row in connection.execute(query.order_by(status.c.table_name))
+            }  # fmt: skip
+
+    def history(self, name: str, limit: int = 50) -> list[dict[str, Any]]:
+        """Return the newest refreshes of a view first, each with the columns of ``seeder_run_history``."""
+        history = self._tables.history
+        query = history.select().where(history.c.table_name == name)
+        with self._store.read() as connection:
+            newest = query.order_by(history.c.start_time.desc(), history.c.id.desc()).limit(limit)
+            return [dict(row) for row in connection.execute(newest).mappings()]
+
+    def _sweep(self, connection: sa.Connection, now: datetime) -> int:
+        history, registry = self._tables.history, self._tables.registry
+        expired = (
+            sa.select(history, registry.c.fence)
+            .join(registry, history.c.table_name == registry.c.table_name)
+            .where(
+                history.c.status == "running", sa.or_(registry.c.lease_until < now, registry.c.lease_until.is_(None))
+            )
+        )
+        rows = connection.execute(expired.order_by(history.c.id)).all()
+        before = self._before(connection, [row.table_name for row in rows])
+        for row in rows:
+            view = View(
+                row.table_name, row.report_name, row.agency_id, row.agency_slug, "", row.manifest_id, row.report_type
+            )
+            run = ViewRun(view, row.run_id, row.fence + 1, *before.get(row.table_name, (0, "")))
+            reason = "The refresh was lost: its process ended before it could say how it went."
+            self._end(connection, run, "error", {"errors": reason})
+        return len(rows)
+
+    def _record_start(self, connection: sa.Connection, runs: Sequence[ViewRun], now: datetime) -> None:
+        if not runs:
+            return
+        rows = [_row(run) | {"status": "running", "start_time": now} for run in runs]
+        stamps = {"records_processed": 0, "bytes_processed": 0, "created_at": now, "updated_at": now}
+        connection.execute(self._tables.history.insert(), [{"run_id": run.run_id} | row | stamps
+                                                           for run, row in zip(runs, rows, strict=True)])  # fmt: skip
+        kept = [row | {"last_run_id": run.run_id, "updated_at": now} for run, row in zip(runs, rows, strict=True)]
+        upsert(connection, self._tables.status, kept)
+
+    def _record_end(self, connection: sa.Connection, run: ViewRun, result: Refreshed) -> None:
+        measured = {
+            "duration_seconds": round(result.seconds), "records_processed": result.rows,
+            "bytes_processed": result.bytes, "memory_usage_mb": result.memory_mb, "cpu_percentage": result.cpu_percent,
+        }  # fmt: skip
+        error = None if result.error is None else clean(str(result.error))
+        self._end(connection, run, "success" if error is None else "error", {**measured, "errors": error})
+
+    def _end(self, connection: sa.Connection, run: ViewRun, status: str, values: Mapping[str, Any]) -> None:
+        history, registry, now = self._tables.history, self._tables.registry, self._store.clock.now()
+        failures = 0 if status == "success" else run.failures + 1
+        ended = {"status": status, "consecutive_failures": failures, "updated_at": now}
+        mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
+        connection.execute(history.update().where(mine).values({**values, **ended, "finish_time": now}))
+        kept = {"last_errors": values.get("errors"), "last_run_id": run.run_id}
+        if "duration_seconds" in values:
+            kept["duration_seconds"] = values["duration_seconds"]
+        upsert(connection, self._tables.status, [_row(run) | ended | kept])
+        tried = {"query_hash": run.view.query_hash} if run.view.query else {}
+        freed = registry.update().where(registry.c.table_name == run.view.name)
+        connection.execute(freed.values(lease_until=None, fence=run.fence, **tried))
+
+    def _fences(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
+        registry = self._tables.registry
+        query = sa.select(registry.c.table_name, registry.c.fence).where(registry.c.table_name.in_(names))
+        return {row.table_name: row.fence for row in connection.execute(query.with_for_update())}
+
+    def _before(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Return view -> failures in a row and status."""
+        status = self._tables.status
+        query = sa.select(status.c.table_name, status.c.consecutive_failures, status.c.status)
+        found = connection.execute(query.where(status.c.table_name.in_(names)))
+        return {row.table_name: (row.consecutive_failures or 0, row.status) for row in found}
+
+
+def _row(run: ViewRun) -> dict[str, Any]:
+    view = run.view
+    return {
+        "manifest_id": view.manifest_id, "table_name": view.name, "report_name": view.report_name,
+        "agency_id": view.agency_id, "agency_slug": view.agency_slug, "report_type": view.report_type,
+    }  # fmt: skip

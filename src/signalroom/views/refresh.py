@@ -1,0 +1,224 @@
+"""Which views have to be computed, by whom, and what is recorded of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from signalroom.errors import ConfigError, SignalRoomError, nearest
+from signalroom.run import OnProgress, Progress
+from signalroom.view import CheckedQuery, Pending, Refreshed, View, ViewLimits, ViewStore
+from signalroom.views.files import read_manifests
+from signalroom.views.groups import Group, groups_of
+from signalroom.views.guard import check
+from signalroom.workspace.parts import ViewSettings
+from signalroom.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from signalroom.ledger.ledger import Ledger
+    from signalroom.ledger.view_history import ViewRun, ViewStatus
+
+_SLACK_S = 120.0  # beside the queries: reading the rows, publishing the answers
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshResult:
+    """What one refresh of views did.
+
+    Attributes:
+        refreshed: Views that were computed, those that failed among them.
+        unchanged: How many needed nothing.
+        busy: Names of those that another process is refreshing.
+        resting: Names of those that failed too often, and are left alone until their query changes or time has passed.
+        notes: Sentences a person should read.
+    """
+
+    refreshed: tuple[Refreshed, ...] = ()
+    unchanged: int = 0
+    busy: tuple[str, ...] = ()
+    resting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Refreshed, ...]:
+        """Views whose query failed; each is still what it was before."""
+        return tuple(one for one in self.refreshed if one.error is not None)
+
+
+class Refresher:
+    """Refreshes the views of one workspace."""
+
+    def __init__(self, workspace: Workspace, ledger: Ledger, store: ViewStore, now: datetime, today: date) -> None:
+        settings = workspace.views
+        self._workspace, self._ledger, self._store = workspace, ledger, store
+        self._settings: ViewSettings = settings
+        self._now, self._today = now, today
+        self._limits = ViewLimits(
+            tables_of(settings), settings.timeout_s, settings.memory_mb, workspace.timezone
+        )  # fmt: skip
+        self._checked: dict[str, CheckedQuery | SignalRoomError] = {}
+
+    def checked(self, query: str) -> CheckedQuery | SignalRoomError:
+        """Return a manifest's query as the guard reads it, or why it may not be one."""
+        if query not in self._checked:
+            try:
+                self._checked[query] = check(query, self._store.parse(query), list(self._limits.tables), self._today)
+            except SignalRoomError as problem:
+                self._checked[query] = problem
+        return self._checked[query]
+
+    def views(self) -> tuple[View, ...]:
+        """Bring the manifests of ``views/`` into the ledger and return every view there is, sorted by name."""
+        if (written := read_manifests(self._workspace.root)) is not None:
+            self._ledger.manifests.bring(written)
+        found = self._ledger.manifests.all().views()
+        self._ledger.manifests.register(found)
+        return found
+
+    def refresh(self, target: str, progress: OnProgress, *, force: bool = False) -> RefreshResult:
+        """Compute what changed; everything, or one view or agency.
+
+        Args:
+            target: A view's name or an agency's slug; empty for all.
+            progress: Hears of each group of views.
+            force: Compute what is unchanged, and what failed too often, all the same.
+
+        Raises:
+            ConfigError: There is no such view or agency, or the manifests are wrong.
+        """
+        views = _chosen(self.views(), target)
+        self._ledger.views.sweep()
+        pending, broken = self._inputs([view for view in views if view.enabled])
+        statuses = self._ledger.views.statuses()
+        due = [one for one in pending if force or not self._resting(one.view, statuses)]
+        wrong = [one for one in broken if force or not self._resting(one.view, statuses)]
+        resting = {one.view.name for one in (*pending, *broken)} - {one.view.name for one in (*due, *wrong)}
+        changed = due if force else self._changed(due, statuses)
+        refreshed = self._refuse(wrong)
+        busy: list[str] = []
+        unchanged = len(due) - len(changed)
+        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="views") as pool:
+            groups = groups_of(changed)
+            for results, skipped, taken in pool.map(lambda group: self._group(group, force=force), groups):
+                refreshed += results
+                busy += taken
+                unchanged += skipped
+                progress(Progress("refreshing views", sum(one.rows for one in refreshed), len(refreshed)))
+        return RefreshResult(tuple(refreshed), unchanged, tuple(sorted(busy)), tuple(sorted(resting)))
+
+    def _inputs(self, views: Sequence[View]) -> tuple[list[Pending], list[Refreshed]]:
+        """Return each view with its query and the version of what it reads; apart, those that cannot be computed."""
+        pending: list[tuple[View, CheckedQuery]] = []
+        broken: list[Refreshed] = []
+        for view in views:
+            query = self.checked(view.query)
+            if view.database_id != 1:
+                query = ConfigError(
+                    f"{view.name} asks for connection {view.database_id}, and there is one: 1.", mend="Set database_id."
+                )
+            if isinstance(query, CheckedQuery):
+                pending.append((view, query))
+            else:
+                broken.append(Refreshed(view, error=query))
+        tables = sorted({self._limits.tables[name] for _, query in pending for name in query.tables})
+        versions = self._store.versions(tables) if tables else {}
+        return [Pending(view, query, self._version(query, versions)) for view, query in pending], broken
+
+    def _version(self, query: CheckedQuery, versions: Mapping[str, str]) -> str:
+        """Return a text that changes whenever a query's answer may; empty where that cannot be told."""
+        read = [versions[self._limits.tables[name]] for name in query.tables]
+        if not all(read):
+            return ""
+        said = "\0".join([*self._limits.tables.values(), *read, self._today.isoformat() if query.uses_today else ""])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _changed(self, pending: Sequence[Pending], statuses: Mapping[str, ViewStatus]) -> list[Pending]:
+        states = self._store.states()
+        return [
+            one for one in pending
+            if not one.inputs or states.get(one.view.name) != (one.view.query_hash, one.inputs)
+            or statuses[one.view.name].status != "success"  # it may be right, but nobody has said so
+        ]  # fmt: skip
+
+    def _resting(self, view: View, statuses: Mapping[str, ViewStatus]) -> bool:
+        """Tell whether a view failed so often with this query that it is left alone for a while."""
+        status, settings = statuses[view.name], self._settings
+        recent = self._now - status.updated_at < timedelta(hours=settings.rest_hours)
+        return status.failures >= settings.rest_after and status.query_hash == view.query_hash and recent
+
+    def _group(self, group: Group, *, force: bool) -> tuple[list[Refreshed], int, list[str]]:
+        """Compute one group; return what came of it, how many needed nothing after all, and which were taken."""
+        queries = 1 if group.together else len(group.pending)
+        runs = {
+            run.view.name: run
+            for run in self._ledger.views.claim(
+                [one.view for one in group.pending], queries * self._settings.timeout_s + _SLACK_S
+            )
+        }
+        mine = [one for one in group.pending if one.view.name in runs]
+        taken = [one.view.name for one in group.pending if one.view.name not in runs]
+        try:
+            due = mine if force else self._still_due(mine, runs)
+            results = self._store.refresh(due, self._limits, together=group.together) if due else []
+        except SignalRoomError as problem:
+            self._ledger.views.finish([(run, Refreshed(run.view, error=problem)) for run in runs.values()])
+            raise
+        self._ledger.views.finish([(runs[one.view.name], one) for one in results])
+        return list(results), len(mine) - len(due), taken
+
+    def _still_due(self, mine: Sequence[Pending], runs: Mapping[str, ViewRun]) -> list[Pending]:
+        """Return those that nobody computed between our look and our claim, and give the others back."""
+        states = self._store.states()
+        done = [
+            one.view.name for one in mine
+            if one.inputs and states.get(one.view.name) == (one.view.query_hash, one.inputs)
+            and runs[one.view.name].status_before == "success"
+        ]  # fmt: skip
+        if done:
+            self._ledger.views.release([runs[name] for name in done])
+        return [one for one in mine if one.view.name not in done]
+
+    def _refuse(self, broken: Sequence[Refreshed]) -> list[Refreshed]:
+        """Record what cannot even be tried; return it."""
+        runs = {run.view.name: run for run in self._ledger.views.claim([one.view for one in broken], _SLACK_S)}
+        told = [one for one in broken if one.view.name in runs]
+        self._ledger.views.finish([(runs[one.view.name], one) for one in told])
+        return told
+
+
+def tables_of(settings: ViewSettings) -> dict[str, str]:
+    """Return name in a manifest -> ``schema.table``; raises ConfigError where two tables have one name."""
+    tables: dict[str, str] = {}
+    for table in settings.tables:
+        schema, dot, name = table.partition(".")
+        if not dot or not name or "." in name or not (schema + name).islower():
+            raise ConfigError(f"[views] tables: {table!r} is no schema.table in lower case.", mend="Mend its name.")
+        if name in tables:
+            raise ConfigError(f"[views] tables: two tables are called {name!r}.", mend="Build a model for one of them.")
+        tables[name] = table
+    return tables
+
+
+def _chosen(views: Sequence[View], target: str) -> list[View]:
+    found = [view for view in views if target in ("", view.name, view.agency_slug)]
+    if target and not found:
+        known = {name for view in views for name in (view.name, view.agency_slug)}
+        raise ConfigError(
+            f"There is no view or agency {target!r}.",
+            mend=nearest(target, known) or "`signalroom views` lists them.",
+        )
+    return found
+
+
+def raised(result: RefreshResult) -> RefreshResult:
+    """Return a result without failures; raise the first failure, with the count of the others, for one with them."""
+    if not result.failed:
+        return result
+    first, more = result.failed[0], len(result.failed) - 1
+    others = f" {more} more failed." if more else ""
+    problem: SignalRoomError = replace(first).error or ConfigError("unknown")
+    raise type(problem)(f"View {first.view.name}: {problem.message}{others}", mend=problem.mend)

@@ -1,0 +1,215 @@
+"""Report views on DuckDB: a table in the agency's schema, changed in one transaction.
+
+A manifest's SQL never runs where the warehouse is. The rows it may see are read here, handed to a sealed process, and
+what comes back is published. A canned report that is grouped is computed for all its agencies at once: by one query
+that also groups by the agency, so that each row of the answer says whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from signalroom.errors import DataError
+from signalroom.failpoints import failpoint
+from signalroom.view import AGENCY_COLUMN, CheckedQuery, Pending, Refreshed, ViewLimits
+from signalroom.warehouse import view_parser, view_state
+from signalroom.warehouse.quoting import ident, qualified
+from signalroom.warehouse.sealed import Answer, Sealed
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_WHOSE = "signalroom_agency"
+
+
+class DuckDBViews:
+    """The views of one DuckDB file; see :class:`signalroom.view.ViewStore`."""
+
+    def __init__(
+        self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        turn: AbstractContextManager[Any],
+    ) -> None:  # fmt: skip
+        self._cursor = cursor
+        self._turn = turn  # writers of one file take turns: DuckDB refuses the later of two that touch one schema
+        with self._turn, self._cursor() as connection:
+            for statement in view_state.DDL:
+                connection.execute(statement)
+
+    def parse(self, sql: str) -> Any:
+        """Return the statements of ``sql`` as DuckDB's parser serializes them."""
+        return view_parser.parse(sql)
+
+    def versions(self, tables: Sequence[str]) -> Mapping[str, str]:
+        """Return ``schema.table`` -> a text that changes whenever its rows may have."""
+        with self._cursor() as connection:
+            return view_state.versions(_executing(connection), tables)
+
+    def states(self) -> Mapping[str, tuple[str, str]]:
+        """Return view -> hash of the query and version of the inputs it was last computed from; only of those there."""
+        with self._cursor() as connection:
+            there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            found = view_state.states(_executing(connection))
+        return {name: state for name, state in found.items() if name in there}
+
+    def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
+        """Compute views and publish them in one transaction."""
+        try:
+            tables = self._rows(pending, limits)
+            if together:
+                made = self._compute_together(pending, tables, limits)
+            else:
+                made = self._compute(pending, tables, limits)
+            self._publish([(one, answer) for one, answer in made if isinstance(answer, Answer)])
+        except DataError as problem:
+            return [Refreshed(one.view, error=problem) for one in pending]
+        return [
+            Refreshed(one.view, error=answer) if isinstance(answer, DataError) else _measured(one, answer)
+            for one, answer in made
+        ]
+
+    def _rows(self, pending: Sequence[Pending], limits: ViewLimits) -> dict[str, pa.Table]:
+        """Return the rows that the views' agencies may see, of the tables and columns it ask for."""
+        import duckdb
+
+        agencies = sorted({one.view.agency_id for one in pending})
+        rows: dict[str, pa.Table] = {}
+        with self._cursor() as connection:
+            connection.begin()  # all tables at one moment
+            try:
+                for name in sorted({name for one in pending for name in one.query.tables}):
+                    table, whose = qualified(limits.tables[name]), AGENCY_COLUMN
+                    held = [str(row[0]) for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+                    wanted = _wanted(held, [one.query for one in pending], whose)
+                    listed = ", ".join(ident(column) for column in wanted)
+                    sql = f"SELECT {listed} FROM {table} WHERE {ident(whose)} IN (SELECT unnest(?))"
+                    rows[name] = connection.sql(sql, params=[agencies]).to_arrow_table()
+            except duckdb.Error as problem:
+                said = str(problem).partition("\n")[0].rstrip(".")
+                mend = f"[views] tables names warehouse tables that have a column {AGENCY_COLUMN}."
+                raise DataError(f"A view's table cannot be read: {said}.", mend=mend) from problem
+            finally:
+                connection.rollback()
+        return rows
+
+    def _compute(
+        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits
+    ) -> list[tuple[Pending, Answer | DataError]]:
+        """Return each view with its rows, or with what was wrong with its query."""
+        made: list[tuple[Pending, Answer | DataError]] = []
+        sealed: Sealed | None = None
+        try:
+            for one in pending:
+                if sealed is None or not sealed.alive:  # what breaks a limit takes its process with it
+                    sealed = _sealed(sealed, tables, limits)
+                try:
+                    made.append((one, sealed.ask(view_parser.write(one.query.tree))))
+                except DataError as problem:
+                    made.append((one, problem))
+        finally:
+            if sealed is not None:
+                sealed.close()
+        return made
+
+    def _compute_together(
+        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits
+    ) -> list[tuple[Pending, Answer | DataError]]:
+        tree = view_parser.for_all_agencies(pending[0].query.tree, AGENCY_COLUMN, _WHOSE)
+        sealed = _sealed(None, tables, limits)
+        try:
+            answer = sealed.ask(view_parser.write(tree))
+        except DataError as problem:
+            return [(one, problem) for one in pending]
+        finally:
+            sealed.close()
+        with self._cursor() as connection:
+            connection.register(_WHOSE, answer.rows)
+            mine = f"SELECT * EXCLUDE ({_WHOSE}) FROM {_WHOSE} WHERE {_WHOSE}.{_WHOSE} = ?"
+            return [
+                (one, Answer(connection.sql(mine, params=[one.view.agency_id]).to_arrow_table(), answer.seconds,
+                             answer.cpu_s, answer.memory_bytes))
+                for one in pending
+            ]  # fmt: skip
+
+    def _publish(self, made: Sequence[tuple[Pending, Answer]]) -> None:
+        """Change tables and their state in one transaction; readers see all of it or none."""
+        import duckdb
+
+        failpoint("views.publish.before")
+        try:
+            with self._turn, self._cursor() as connection, _transaction(connection):
+                for one, answer in made:
+                    _replace(connection, one, answer)
+                    view_state.write_state(_executing(connection), one, datetime.now(UTC))
+                failpoint("views.publish.commit")
+        except duckdb.Error as problem:
+            said = str(problem).partition("\n")[0].rstrip(".")
+            raise DataError(
+                f"A view's rows cannot be kept: {said}.", mend="Give each column its own name."
+            ) from problem
+        failpoint("views.publish.after")
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    connection.begin()
+    committed = False
+    try:
+        yield
+        connection.commit()
+        committed = True
+    finally:
+        if not committed:
+            connection.rollback()
+
+
+def _sealed(before: Sealed | None, tables: Mapping[str, pa.Table], limits: ViewLimits) -> Sealed:
+    """Return a fresh process that holds the tables; the one before is closed."""
+    if before is not None:
+        before.close()
+    with ExitStack() as until_ready:
+        sealed = until_ready.enter_context(Sealed(limits))
+        for name, rows in tables.items():
+            sealed.give(name, rows)
+        until_ready.pop_all()
+    return sealed
+
+
+def _wanted(held: Sequence[str], queries: Sequence[CheckedQuery], whose: str) -> list[str]:
+    """Return the columns of a table that queries name, its agency's among them; all where one asks for whole rows."""
+    if any(query.columns is None for query in queries):
+        return list(held)
+    named = {whose.lower(), *(name for query in queries for name in query.columns or ())}
+    return [column for column in held if column.lower() in named]
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer) -> None:
+    """Give a view's table these rows; only columns that changed make it another table, under the same name."""
+    schema = ident(view_state.schema_of(one.view.agency_slug))
+    name = f"{schema}.{ident(one.view.name)}"
+    connection.register("signalroom_view", answer.rows)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    shape = "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ?"
+    place = [view_state.schema_of(one.view.agency_slug), one.view.name]
+    held = connection.execute(f"{shape} ORDER BY ordinal_position", place).fetchall()
+    new = [tuple(row[:2]) for row in connection.execute("DESCRIBE signalroom_view").fetchall()]
+    if held == new:
+        connection.execute(f"DELETE FROM {name}")
+        connection.execute(f"INSERT INTO {name} SELECT * FROM signalroom_view")
+    else:
+        connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM signalroom_view")
+    connection.unregister("signalroom_view")
+
+
+def _executing(connection: duckdb.DuckDBPyConnection) -> Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]:
+    return lambda sql, params: connection.execute(sql, list(params)).fetchall()
+
+
+def _measured(one: Pending, answer: Answer) -> Refreshed:
+    return Refreshed(
+        one.view, answer.rows.num_rows, answer.rows.nbytes, answer.seconds, round(answer.memory_bytes / 2**20),
+        round(100 * answer.cpu_s / answer.seconds) if answer.seconds else None,
+    )  # fmt: skip
