@@ -1,4 +1,4 @@
-"""The how-to's source, dropped into a workspace and synced."""
+"""What the how-tos write down, dropped into a workspace and run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from signalroom.engine.inline import run_step
 from signalroom.room import Room
+from signalroom.view import CheckedQuery
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-source.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 def test_the_source_of_the_how_to_works_as_it_stands(tmp_path):
-    text = PAGE.read_text(encoding="utf-8")
+    text = (PAGES / "add-a-source.md").read_text(encoding="utf-8")
     code, settings = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "toml"))
     assert code
     assert settings
@@ -27,3 +28,16 @@ def test_the_source_of_the_how_to_works_as_it_stands(tmp_path):
     assert (first.rows_in, first.rows_merged) == (6, 6)
     assert (again.rows_in, again.rows_merged) == (6, 6)  # asked again, the slice is replaced and not doubled
     assert (rows["n"], float(rows["s"])) == (6, 7.5)
+
+
+def test_the_manifests_of_the_how_to_work_as_they_stand(tmp_path):
+    text = (PAGES / "report-views.md").read_text(encoding="utf-8")
+    settings, manifests = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "all.toml").write_text(manifests)
+    (tmp_path / "views" / "harbor_offers.sql").write_text("select offer, sum(revenue) from clicks group by offer")
+    (tmp_path / "signalroom.toml").write_text(f'name = "how"\ntimezone = "UTC"\n{settings}')
+    with Room.open(tmp_path) as room:
+        views = room.refresher.views()
+        assert [view.name for view in views] == ["daily__harbor", "harbor_offers"]
+        assert all(isinstance(room.refresher.checked(view.query), CheckedQuery) for view in views)

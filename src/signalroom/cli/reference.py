@@ -13,7 +13,7 @@ import click
 
 from signalroom.cli.app import ENTRIES, app
 from signalroom.workspace.jobs import JobSettings
-from signalroom.workspace.parts import AlertSettings, ReportSettings
+from signalroom.workspace.parts import AlertSettings, ReportSettings, ViewSettings
 from signalroom.workspace.plugins import Role, SettingDoc, available, describe, find
 
 _SECTIONS: tuple[tuple[Role, str, str], ...] = (
@@ -76,7 +76,7 @@ def _settings() -> str:
             parts.append(_table(describe(plugin)))
     shapes = {
         "[lake]": LakeSettings, "[ledger]": LedgerSettings, "[jobs.NAME]": JobSettings,
-        "[reports.NAME]": ReportSettings, "[alerts]": AlertSettings,
+        "[reports.NAME]": ReportSettings, "[alerts]": AlertSettings, "[views]": ViewSettings,
     }  # fmt: skip
     for section, shape in shapes.items():
         parts.append(f"## `{section}`\n\n{_first(shape)}\n")
