@@ -6,9 +6,10 @@ import threading
 import psycopg
 import pytest
 
-from agency_views import MANIFESTS, OWN, Views
+from agency_views import AGENCIES, MANIFESTS, OWN, Views
 from ledger_laws import HandClock
 from signalroom.ledger.ledger import Ledger
+from signalroom.view import ManifestSet
 from warehouses import postgres_warehouse
 
 pytestmark = pytest.mark.slow
@@ -138,3 +139,16 @@ def test_a_view_that_was_dropped_by_hand_is_made_again(views):
     ask(views, "drop materialized view agency_acme.acme_offers")
     assert [one.view.name for one in views.refresh().refreshed] == ["acme_offers"]
     assert len(views.rows("acme_offers", "acme")) == 5
+
+
+def test_a_slug_that_goes_to_another_agency_shows_that_one_s_rows(views):
+    views.refresh()
+    moved = [
+        dataclasses.replace(one, slug={"acme": "delta", "bolt": "acme"}.get(one.slug, one.slug)) for one in AGENCIES
+    ]
+    for agencies in ((moved[0],), (moved[0], moved[1])):  # first the old name is free, then it is taken
+        views.ledger.manifests.bring(ManifestSet(agencies))
+    view = dataclasses.replace(OWN, name="moved", agency_id=8, query="select distinct offer from clicks")
+    views.ledger.manifests.bring(ManifestSet(tuple(moved), (view,)))
+    assert views.refresh("moved").failed == ()
+    assert {row["offer"][-1] for row in views.rows("moved", "acme")} == {"8"}

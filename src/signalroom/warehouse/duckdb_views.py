@@ -51,7 +51,12 @@ class DuckDBViews:
     def states(self) -> Mapping[str, tuple[str, str]]:
         """Return view -> hash of the query and version of the inputs it was last computed from; only of those there."""
         with self._cursor() as connection:
-            there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            there = {
+                row[0]
+                for row in connection.execute(
+                    "SELECT table_name FROM duckdb_tables() WHERE starts_with(schema_name, 'agency_')"
+                ).fetchall()
+            }
             found = view_state.states(_executing(connection))
         return {name: state for name, state in found.items() if name in there}
 

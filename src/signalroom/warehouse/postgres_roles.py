@@ -48,10 +48,15 @@ def prepare(
                     mend="Mend the name, or build a model that has it.",
                 )
             barrier = f"{rows_of(slug)}.{ident(name)}"
-            if [row[0] for row in session.execute(connection, _COLUMNS, [barrier])] != wanted:
+            # The note says whose rows it shows: a slug that went to another agency must not keep the rows of the first.
+            note = f"agency {agency_id} of {table}"
+            held = [row[0] for row in session.execute(connection, _COLUMNS, [barrier])]
+            noted = session.execute(connection, "SELECT obj_description(to_regclass(?), 'pg_class')", [barrier])[0][0]
+            if held != wanted or noted != note:
                 whose = f"{ident(AGENCY_COLUMN)} = {literal(agency_id)}"
                 made = f"SELECT * FROM {qualified(table)} WHERE {whose}"
                 _run(connection, f"CREATE OR REPLACE VIEW {barrier} WITH (security_barrier) AS {made}")
+                _run(connection, f"COMMENT ON VIEW {barrier} IS {literal(note)}")
                 _run(connection, f"GRANT SELECT ON {barrier} TO {ident(role_of(slug))}")
 
 
