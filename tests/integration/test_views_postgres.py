@@ -10,6 +10,8 @@ from agency_views import AGENCIES, MANIFESTS, OWN, Views
 from ledger_laws import HandClock
 from signalroom.ledger.ledger import Ledger
 from signalroom.view import ManifestSet
+from signalroom.warehouse.postgres import PostgresWarehouse
+from signalroom.workspace.settings import Secret
 from warehouses import postgres_warehouse
 
 pytestmark = pytest.mark.slow
@@ -152,3 +154,26 @@ def test_a_slug_that_goes_to_another_agency_shows_that_one_s_rows(views):
     views.ledger.manifests.bring(ManifestSet(tuple(moved), (view,)))
     assert views.refresh("moved").failed == ()
     assert {row["offer"][-1] for row in views.rows("moved", "acme")} == {"8"}
+
+
+def test_the_warehouse_s_user_need_not_be_a_superuser(tmp_path, postgres_server):
+    dsn = postgres_server.create_database()
+    database = dsn.rpartition("/")[2]
+    slugs = {"acme": "acme_plain", "bolt": "bolt_plain", "crow": "crow_plain"}  # roles are the cluster's, not ours
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create role plain_writer login createrole")
+        connection.execute(f"grant create on database {database} to plain_writer")
+    warehouse = PostgresWarehouse(url=Secret("env:W", postgres_server.dsn(database, "plain_writer")))
+    with Ledger.open(str(tmp_path / "l.sqlite"), clock=HandClock()) as ledger:
+        views = Views(tmp_path, warehouse, ledger, HandClock())
+        named = tuple(dataclasses.replace(one, slug=slugs[one.slug]) for one in AGENCIES)
+        own = dataclasses.replace(OWN, agency_slug="acme_plain")
+        ledger.manifests.bring(dataclasses.replace(MANIFESTS, agencies=named, custom=(own,)))
+        assert [str(one.error) for one in views.refresh().failed] == []
+        changed = dataclasses.replace(own, query="select offer, 1 as revenue from clicks group by offer")
+        ledger.manifests.bring(dataclasses.replace(MANIFESTS, agencies=named, custom=(changed,)))
+        assert [str(one.error) for one in views.refresh().failed] == []
+        views.load("L2")
+        assert (len(views.refresh().refreshed), views.refresh().unchanged) == (7, 7)
+    warehouse.close()
+    postgres_server.drop_database(dsn)

@@ -64,7 +64,9 @@ def _make_role(connection: psycopg.Connection[tuple[Any, ...]], slug: str) -> No
     name, role = role_of(slug), ident(role_of(slug))
     if not session.execute(connection, "SELECT 1 FROM pg_roles WHERE rolname = ?", [name]):
         _run(connection, f"CREATE ROLE {role} NOLOGIN NOINHERIT")
-    if not session.execute(connection, "SELECT 1 WHERE pg_has_role(current_user, ?, 'MEMBER')", [name]):
+        # From Postgres 16 on, who makes a role may give it to anybody but not act as it: that has to be given too.
+        _run(connection, f"GRANT {role} TO CURRENT_USER")
+    elif not session.execute(connection, "SELECT 1 WHERE pg_has_role(current_user, ?, 'MEMBER')", [name]):
         _run(connection, f"GRANT {role} TO CURRENT_USER")
     for schema, rights in ((ident(schema_of(slug)), "USAGE, CREATE"), (rows_of(slug), "USAGE")):
         made = session.execute(connection, "SELECT 1 WHERE to_regnamespace(?) IS NOT NULL", [schema])
