@@ -65,7 +65,7 @@ class View:
     @property
     def query_hash(self) -> str:
         """A hash of what it asks for: another query, or another agency, is another hash."""
-        return hashlib.sha256(f"{self.agency_id}\0{self.query.strip()}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.agency_id}\0{self.agency_slug}\0{self.query.strip()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The how-to's source, dropped into a workspace and synced."""
+"""What the how-tos write down, dropped into a workspace and run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from shop_workspace import make_shop
 from signalroom.engine.inline import run_step
 from signalroom.room import Room
+from signalroom.view import CheckedQuery
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-source.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 def test_the_source_of_the_how_to_works_as_it_stands(tmp_path):
-    text = PAGE.read_text(encoding="utf-8")
+    text = (PAGES / "add-a-source.md").read_text(encoding="utf-8")
     code, settings = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "toml"))
     assert code
     assert settings
@@ -31,7 +32,7 @@ def test_the_source_of_the_how_to_works_as_it_stands(tmp_path):
 
 
 def test_the_settings_of_the_alerts_page_watch_a_workspace(tmp_path):
-    page = PAGE.with_name("hear-of-what-is-wrong.md").read_text(encoding="utf-8")
+    page = (PAGES / "hear-of-what-is-wrong.md").read_text(encoding="utf-8")
     watching, waiting = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     shop = make_shop(tmp_path)
     file = shop / "signalroom.toml"
@@ -44,3 +45,16 @@ def test_the_settings_of_the_alerts_page_watch_a_workspace(tmp_path):
         assert [one.title for one in room.ledger.alerts.list()] == ["Orders above 5,000 is 1"]
         assert len(run_step(room, "watch --digest").deliveries) == 1
         assert room.workspace.reports["pulse"].needs == {"shop": "2h"}
+
+
+def test_the_manifests_of_the_how_to_work_as_they_stand(tmp_path):
+    text = (PAGES / "report-views.md").read_text(encoding="utf-8")
+    settings, manifests = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "all.toml").write_text(manifests)
+    (tmp_path / "views" / "harbor_offers.sql").write_text("select offer, sum(revenue) from clicks group by offer")
+    (tmp_path / "signalroom.toml").write_text(f'name = "how"\ntimezone = "UTC"\n{settings}')
+    with Room.open(tmp_path) as room:
+        views = room.refresher.views()
+        assert [view.name for view in views] == ["daily__harbor", "harbor_offers"]
+        assert all(isinstance(room.refresher.checked(view.query), CheckedQuery) for view in views)

@@ -6,9 +6,12 @@ import threading
 import psycopg
 import pytest
 
-from agency_views import MANIFESTS, OWN, Views
+from agency_views import AGENCIES, MANIFESTS, OWN, Views
 from ledger_laws import HandClock
 from signalroom.ledger.ledger import Ledger
+from signalroom.view import ManifestSet
+from signalroom.warehouse.postgres import PostgresWarehouse
+from signalroom.workspace.settings import Secret
 from warehouses import postgres_warehouse
 
 pytestmark = pytest.mark.slow
@@ -138,3 +141,39 @@ def test_a_view_that_was_dropped_by_hand_is_made_again(views):
     ask(views, "drop materialized view agency_acme.acme_offers")
     assert [one.view.name for one in views.refresh().refreshed] == ["acme_offers"]
     assert len(views.rows("acme_offers", "acme")) == 5
+
+
+def test_a_slug_that_goes_to_another_agency_shows_that_one_s_rows(views):
+    views.refresh()
+    moved = [
+        dataclasses.replace(one, slug={"acme": "delta", "bolt": "acme"}.get(one.slug, one.slug)) for one in AGENCIES
+    ]
+    for agencies in ((moved[0],), (moved[0], moved[1])):  # first the old name is free, then it is taken
+        views.ledger.manifests.bring(ManifestSet(agencies))
+    view = dataclasses.replace(OWN, name="moved", agency_id=8, query="select distinct offer from clicks")
+    views.ledger.manifests.bring(ManifestSet(tuple(moved), (view,)))
+    assert views.refresh("moved").failed == ()
+    assert {row["offer"][-1] for row in views.rows("moved", "acme")} == {"8"}
+
+
+def test_the_warehouse_s_user_need_not_be_a_superuser(tmp_path, postgres_server):
+    dsn = postgres_server.create_database()
+    database = dsn.rpartition("/")[2]
+    slugs = {"acme": "acme_plain", "bolt": "bolt_plain", "crow": "crow_plain"}  # roles are the cluster's, not ours
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create role plain_writer login createrole")
+        connection.execute(f"grant create on database {database} to plain_writer")
+    warehouse = PostgresWarehouse(url=Secret("env:W", postgres_server.dsn(database, "plain_writer")))
+    with Ledger.open(str(tmp_path / "l.sqlite"), clock=HandClock()) as ledger:
+        views = Views(tmp_path, warehouse, ledger, HandClock())
+        named = tuple(dataclasses.replace(one, slug=slugs[one.slug]) for one in AGENCIES)
+        own = dataclasses.replace(OWN, agency_slug="acme_plain")
+        ledger.manifests.bring(dataclasses.replace(MANIFESTS, agencies=named, custom=(own,)))
+        assert [str(one.error) for one in views.refresh().failed] == []
+        changed = dataclasses.replace(own, query="select offer, 1 as revenue from clicks group by offer")
+        ledger.manifests.bring(dataclasses.replace(MANIFESTS, agencies=named, custom=(changed,)))
+        assert [str(one.error) for one in views.refresh().failed] == []
+        views.load("L2")
+        assert (len(views.refresh().refreshed), views.refresh().unchanged) == (7, 7)
+    warehouse.close()
+    postgres_server.drop_database(dsn)

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from agency_views import DAY, MANIFESTS, OWN, Views
+from agency_views import AGENCIES, DAY, MANIFESTS, OWN, Views
 from ledger_laws import HandClock
 from signalroom.errors import ConfigError
 from signalroom.ledger.ledger import Ledger
+from signalroom.view import ManifestSet
 from warehouses import duckdb_warehouse
 
 pytestmark = pytest.mark.slow  # each refresh starts processes
@@ -123,3 +124,16 @@ def test_another_connection_is_refused(views):
     views.ledger.manifests.bring(dataclasses.replace(MANIFESTS, custom=(dataclasses.replace(OWN, database_id=2),)))
     (failed,) = views.refresh().failed
     assert "connection 2" in str(failed.error)
+
+
+def test_a_slug_that_goes_to_another_agency_shows_that_one_s_rows(views):
+    views.refresh()
+    moved = [
+        dataclasses.replace(one, slug={"acme": "delta", "bolt": "acme"}.get(one.slug, one.slug)) for one in AGENCIES
+    ]
+    for agencies in ((moved[0],), (moved[0], moved[1])):  # first the old name is free, then it is taken
+        views.ledger.manifests.bring(ManifestSet(agencies))
+    view = dataclasses.replace(OWN, name="moved", agency_id=8, query="select distinct offer from clicks")
+    views.ledger.manifests.bring(ManifestSet(tuple(moved), (view,)))
+    assert views.refresh("moved").failed == ()
+    assert {row["offer"][-1] for row in views.rows("moved", "acme")} == {"8"}

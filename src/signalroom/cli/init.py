@@ -12,7 +12,9 @@ from signalroom.cli.output import count, print_json
 
 @command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=".")
-@click.option("--template", default="empty", show_default=True, help="What to start from: affiliates, or empty.")
+@click.option(
+    "--template", default="empty", show_default=True, help="What to start from: affiliates, agencies or empty."
+)
 @json_option
 def init(folder: Path, template: str, as_json: bool) -> None:
     """Make a workspace in DIR (the current folder when left out). Nothing is ever overwritten."""

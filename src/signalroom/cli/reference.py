@@ -13,7 +13,14 @@ import click
 
 from signalroom.cli.app import ENTRIES, app
 from signalroom.workspace.jobs import JobSettings
-from signalroom.workspace.parts import AlertSettings, CheckSettings, EngineSettings, ReportSettings, WebSettings
+from signalroom.workspace.parts import (
+    AlertSettings,
+    CheckSettings,
+    EngineSettings,
+    ReportSettings,
+    ViewSettings,
+    WebSettings,
+)
 from signalroom.workspace.plugins import Role, SettingDoc, available, describe, find
 
 _SECTIONS: tuple[tuple[Role, str, str], ...] = (
@@ -77,7 +84,7 @@ def _settings() -> str:
             parts.append(_table(describe(plugin)))
     shapes = {
         "[lake]": LakeSettings, "[ledger]": LedgerSettings, "[jobs.NAME]": JobSettings,
-        "[reports.NAME]": ReportSettings, "[alerts]": AlertSettings,
+        "[reports.NAME]": ReportSettings, "[views]": ViewSettings, "[alerts]": AlertSettings,
         "[engine]": EngineSettings, "[web]": WebSettings,
         "[alerts.checks.NAME]": CheckSettings,
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -218,7 +218,7 @@ def raised(result: RefreshResult) -> RefreshResult:
     """Return a result without failures; raise the first failure, with the count of the others, for one with them."""
     if not result.failed:
         return result
-    first, more = result.failed[0], len(result.failed) - 1
-    others = f" {more} more failed." if more else ""
-    problem: SignalRoomError = replace(first).error or ConfigError("unknown")
-    raise type(problem)(f"View {first.view.name}: {problem.message}{others}", mend=problem.mend)
+    first, *others = result.failed
+    told = f" {len(others)} more failed." if others else ""
+    problem = first.error or ConfigError(f"View {first.view.name} failed.")
+    raise type(problem)(f"View {first.view.name}: {problem.message}{told}", mend=problem.mend)

@@ -51,18 +51,26 @@ class DuckDBViews:
     def states(self) -> Mapping[str, tuple[str, str]]:
         """Return view -> hash of the query and version of the inputs it was last computed from; only of those there."""
         with self._cursor() as connection:
-            there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            there = {
+                row[0]
+                for row in connection.execute(
+                    "SELECT table_name FROM duckdb_tables() WHERE starts_with(schema_name, 'agency_')"
+                ).fetchall()
+            }
             found = view_state.states(_executing(connection))
         return {name: state for name, state in found.items() if name in there}
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""
         try:
-            tables = self._rows(pending, limits)
+            with ExitStack() as until_started:
+                first = until_started.enter_context(Sealed(limits))  # starts while the rows are read
+                tables = self._rows(pending, limits)
+                until_started.pop_all()
             if together:
-                made = self._compute_together(pending, tables, limits)
+                made = self._compute_together(pending, tables, first)
             else:
-                made = self._compute(pending, tables, limits)
+                made = self._compute(pending, tables, limits, first)
             self._publish([(one, answer) for one, answer in made if isinstance(answer, Answer)])
         except DataError as problem:
             return [Refreshed(one.view, error=problem) for one in pending]
@@ -96,29 +104,29 @@ class DuckDBViews:
         return rows
 
     def _compute(
-        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits
+        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits, first: Sealed
     ) -> list[tuple[Pending, Answer | DataError]]:
         """Return each view with its rows, or with what was wrong with its query."""
         made: list[tuple[Pending, Answer | DataError]] = []
-        sealed: Sealed | None = None
+        sealed = _filled(first, tables)
         try:
             for one in pending:
-                if sealed is None or not sealed.alive:  # what breaks a limit takes its process with it
-                    sealed = _sealed(sealed, tables, limits)
+                if not sealed.alive:  # what breaks a limit takes its process with it
+                    sealed.close()
+                    sealed = _filled(Sealed(limits), tables)
                 try:
                     made.append((one, sealed.ask(view_parser.write(one.query.tree))))
                 except DataError as problem:
                     made.append((one, problem))
         finally:
-            if sealed is not None:
-                sealed.close()
+            sealed.close()
         return made
 
     def _compute_together(
-        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits
+        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], first: Sealed
     ) -> list[tuple[Pending, Answer | DataError]]:
         tree = view_parser.for_all_agencies(pending[0].query.tree, AGENCY_COLUMN, _WHOSE)
-        sealed = _sealed(None, tables, limits)
+        sealed = _filled(first, tables)
         try:
             answer = sealed.ask(view_parser.write(tree))
         except DataError as problem:
@@ -141,8 +149,9 @@ class DuckDBViews:
         failpoint("views.publish.before")
         try:
             with self._turn, self._cursor() as connection, _transaction(connection):
+                shapes = _shapes(connection, [view_state.schema_of(one.view.agency_slug) for one, _ in made])
                 for one, answer in made:
-                    _replace(connection, one, answer)
+                    _replace(connection, one, answer, shapes)
                     view_state.write_state(_executing(connection), one, datetime.now(UTC))
                 failpoint("views.publish.commit")
         except duckdb.Error as problem:
@@ -166,15 +175,13 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
             connection.rollback()
 
 
-def _sealed(before: Sealed | None, tables: Mapping[str, pa.Table], limits: ViewLimits) -> Sealed:
-    """Return a fresh process that holds the tables; the one before is closed."""
-    if before is not None:
-        before.close()
-    with ExitStack() as until_ready:
-        sealed = until_ready.enter_context(Sealed(limits))
+def _filled(sealed: Sealed, tables: Mapping[str, pa.Table]) -> Sealed:
+    """Return a process that holds the tables; it is closed where one of them does not fit."""
+    with ExitStack() as until_filled:
+        until_filled.enter_context(sealed)
         for name, rows in tables.items():
             sealed.give(name, rows)
-        until_ready.pop_all()
+        until_filled.pop_all()
     return sealed
 
 
@@ -186,20 +193,27 @@ def _wanted(held: Sequence[str], queries: Sequence[CheckedQuery], whose: str) ->
     return [column for column in held if column.lower() in named]
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer) -> None:
+def _shapes(connection: duckdb.DuckDBPyConnection, schemas: Sequence[str]) -> dict[tuple[str, str], list[Any]]:
+    """Return (schema, table) -> its columns with their types; asked once for many views, since asking is dear."""
+    sql = """SELECT schema_name, table_name, list([column_name, data_type] ORDER BY column_index)
+        FROM duckdb_columns() WHERE schema_name IN (SELECT unnest(?)) GROUP BY ALL"""
+    found = connection.execute(sql, [list(schemas)]).fetchall()
+    return {(str(schema), str(table)): columns for schema, table, columns in found}
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer, shapes: Mapping[tuple[str, str], list[Any]]
+) -> None:
     """Give a view's table these rows; only columns that changed make it another table, under the same name."""
-    schema = ident(view_state.schema_of(one.view.agency_slug))
-    name = f"{schema}.{ident(one.view.name)}"
+    schema = view_state.schema_of(one.view.agency_slug)
+    name = f"{ident(schema)}.{ident(one.view.name)}"
     connection.register("signalroom_view", answer.rows)
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    shape = "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ?"
-    place = [view_state.schema_of(one.view.agency_slug), one.view.name]
-    held = connection.execute(f"{shape} ORDER BY ordinal_position", place).fetchall()
-    new = [tuple(row[:2]) for row in connection.execute("DESCRIBE signalroom_view").fetchall()]
-    if held == new:
+    new = [list(row[:2]) for row in connection.execute("DESCRIBE signalroom_view").fetchall()]
+    if shapes.get((schema, one.view.name)) == new:
         connection.execute(f"DELETE FROM {name}")
         connection.execute(f"INSERT INTO {name} SELECT * FROM signalroom_view")
     else:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM signalroom_view")
     connection.unregister("signalroom_view")
 

@@ -48,10 +48,15 @@ def prepare(
                     mend="Mend the name, or build a model that has it.",
                 )
             barrier = f"{rows_of(slug)}.{ident(name)}"
-            if [row[0] for row in session.execute(connection, _COLUMNS, [barrier])] != wanted:
+            # The note says whose rows it shows: a slug that went to another agency must not keep the rows of the first.
+            note = f"agency {agency_id} of {table}"
+            held = [row[0] for row in session.execute(connection, _COLUMNS, [barrier])]
+            noted = session.execute(connection, "SELECT obj_description(to_regclass(?), 'pg_class')", [barrier])[0][0]
+            if held != wanted or noted != note:
                 whose = f"{ident(AGENCY_COLUMN)} = {literal(agency_id)}"
                 made = f"SELECT * FROM {qualified(table)} WHERE {whose}"
                 _run(connection, f"CREATE OR REPLACE VIEW {barrier} WITH (security_barrier) AS {made}")
+                _run(connection, f"COMMENT ON VIEW {barrier} IS {literal(note)}")
                 _run(connection, f"GRANT SELECT ON {barrier} TO {ident(role_of(slug))}")
 
 
@@ -59,7 +64,9 @@ def _make_role(connection: psycopg.Connection[tuple[Any, ...]], slug: str) -> No
     name, role = role_of(slug), ident(role_of(slug))
     if not session.execute(connection, "SELECT 1 FROM pg_roles WHERE rolname = ?", [name]):
         _run(connection, f"CREATE ROLE {role} NOLOGIN NOINHERIT")
-    if not session.execute(connection, "SELECT 1 WHERE pg_has_role(current_user, ?, 'MEMBER')", [name]):
+        # From Postgres 16 on, who makes a role may give it to anybody but not act as it: that has to be given too.
+        _run(connection, f"GRANT {role} TO CURRENT_USER")
+    elif not session.execute(connection, "SELECT 1 WHERE pg_has_role(current_user, ?, 'MEMBER')", [name]):
         _run(connection, f"GRANT {role} TO CURRENT_USER")
     for schema, rights in ((ident(schema_of(slug)), "USAGE, CREATE"), (rows_of(slug), "USAGE")):
         made = session.execute(connection, "SELECT 1 WHERE to_regnamespace(?) IS NOT NULL", [schema])

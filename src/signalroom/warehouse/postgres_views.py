@@ -55,7 +55,12 @@ class PostgresViews:
     def states(self) -> Mapping[str, tuple[str, str]]:
         """Return view -> hash of the query and version of the inputs it was last computed from; only of those there."""
         with self._connect() as connection, session.explained("read the state of views"):
-            there = {row[0] for row in connection.execute("SELECT matviewname FROM pg_matviews").fetchall()}
+            there = {
+                row[0]
+                for row in connection.execute(
+                    "SELECT matviewname FROM pg_matviews WHERE starts_with(schemaname, 'agency_')"
+                ).fetchall()
+            }
             found = view_state.states(partial(session.execute, connection))
         return {name: state for name, state in found.items() if name in there}
 

@@ -41,14 +41,30 @@ def write_state(execute: Execute, one: Pending, now: datetime) -> None:
 def versions(execute: Execute, tables: Sequence[str]) -> Mapping[str, str]:
     """Return ``schema.table`` -> a text that changes whenever its rows may have.
 
-    A source's table changes with the source's loads, a replay included; a model's with builds, and where the model is a
-    view with any load. Of a table that neither made, nothing is known, and its text is empty.
+    A source's table changes with the loads of the streams that feed it, a replay included, and where they are unknown
+    with all of the source; a model's with builds, and since a model may be a view, with any load. Of a table that
+    neither made, nothing is known, and its text is empty.
     """
     merges = execute(
-        "SELECT source, max(load_id), max(merged_at), count(*) FROM signalroom.loads GROUP BY source ORDER BY source",
+        """SELECT source, stream, max(load_id), max(merged_at), count(*) FROM signalroom.loads
+            GROUP BY source, stream ORDER BY source, stream""",
         [],
     )
-    loads = {str(source): f"{newest} {merged.timestamp()} {number}" for source, newest, merged, number in merges}
+    loads = {
+        (source, stream): f"{newest} {merged.timestamp()} {number}" for source, stream, newest, merged, number in merges
+    }
+    feeds = execute(
+        """SELECT DISTINCT s.source, s.table_name, l.stream FROM signalroom.schemas s
+            JOIN signalroom.loads l ON l.load_id = s.load_id ORDER BY 1, 2, 3""",
+        [],
+    )
     built = execute("SELECT max(build_id) FROM signalroom.builds", [])[0][0]
     model = f"{built} {'; '.join(loads.values())}" if built else ""
-    return {table: loads.get(table.partition(".")[0], model) for table in tables}
+
+    def version(table: str) -> str:
+        source, _, name = table.partition(".")
+        feeding = {stream for fed, held, stream in feeds if (fed, held) == (source, name)}
+        mine = [text for (of, stream), text in loads.items() if of == source and (not feeding or stream in feeding)]
+        return "; ".join(mine) or model
+
+    return {table: version(table) for table in tables}
