@@ -107,7 +107,8 @@ class Refresher:
                 refreshed += results
                 busy += taken
                 unchanged += skipped
-                progress(Progress("refreshing views", sum(one.rows for one in refreshed), len(refreshed)))
+                phase = f"refreshing views: {len(refreshed)} of {len(changed)}"
+                progress(Progress(phase, sum(one.rows for one in refreshed)))
         return RefreshResult(tuple(refreshed), unchanged, tuple(sorted(busy)), tuple(sorted(resting)))
 
     def _inputs(self, views: Sequence[View]) -> tuple[list[Pending], list[Refreshed]]:
