@@ -90,13 +90,15 @@ def test_a_role_without_rights_and_a_database_that_is_not_there(postgres, postgr
         Ledger.open(postgres_server.dsn("nowhere"))
 
 
-def test_a_role_that_owns_the_schema_only(postgres):
+def test_a_role_that_owns_the_schemas_only(postgres):
     dsn = postgres()
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("drop role if exists tenant")
         connection.execute("create role tenant login")
         connection.execute("create schema signalroom authorization tenant")
+        connection.execute("create schema reporting authorization tenant")
     with Ledger.open(dsn.replace("postgres@", "tenant@")) as opened:
+        assert opened.manifests.all().views() == ()
         assert opened.runs.start("j", "s").fence == 1
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("drop owned by tenant cascade")
