@@ -14,6 +14,7 @@ from signalroom.errors import ConfigError, nearest
 from signalroom.failpoints import failpoint
 from signalroom.ledger.store import Store, clean
 
+_LOCK = 0x51674C66  # any number no other program would lock; not that of the ledger's upgrade
 _SETTLES_AFTER: Final = timedelta(minutes=10)
 _COLUMNS: Final = tuple(item.name for item in fields(Alert))
 
@@ -46,7 +47,10 @@ class Alerts:
         findings = {one.cause: one for one in found}
         failpoint("ledger.alerts.note.before")
         with self._store.write() as connection:
-            rows = connection.execute(sa.select(self._table).with_for_update()).all()
+            if connection.dialect.name == "postgresql":  # on SQLite writers take turns anyway
+                # Rows that are not there yet cannot be locked: two watches would open one cause twice.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            rows = connection.execute(sa.select(self._table)).all()
             known = {row.key: row for row in rows}
             for cause, finding in findings.items():
                 row = known.get(cause)
