@@ -44,7 +44,7 @@ demo: $(VENV)/.run ## Run the main job on simulated upstreams: no account, no se
 test: $(VENV)/.test ## Run every test (under 10 minutes on 2 cores)
 	@$(PYTEST)
 
-quick: $(VENV)/.test ## Run the quick tests (under a minute)
+quick: $(VENV)/.test ## Run the quick tests (two minutes on 2 cores)
 	@$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, dependencies, spelling
