@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from signalroom.warehouse.base import Warehouse
 from signalroom.warehouse.duckdb import DuckDBWarehouse
+from signalroom.warehouse.postgres import PostgresWarehouse
+from signalroom.workspace.settings import Secret
 
 
 @contextmanager
@@ -24,12 +23,7 @@ def duckdb_warehouse(folder: Path) -> Iterator[DuckDBWarehouse]:
 
 @contextmanager
 def postgres_warehouse(server: Any, folder: Path) -> Iterator[Warehouse]:
-    """Yield a warehouse in a database of its own; skips where there is no Postgres adapter."""
-    if importlib.util.find_spec("signalroom.warehouse.postgres") is None:
-        pytest.skip("there is no Postgres warehouse yet")
-    from signalroom.warehouse.postgres import PostgresWarehouse
-    from signalroom.workspace.settings import Secret
-
+    """Yield a warehouse in a database of its own."""
     dsn = server.create_database()
     warehouse = PostgresWarehouse(url=Secret("env:WAREHOUSE_URL", dsn))
     yield warehouse
