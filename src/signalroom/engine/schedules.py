@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from temporalio.client import (
     Client,
@@ -64,8 +66,9 @@ async def reconcile(client: Client, room: Room, task_queue: str) -> Reconciled:
     wanted = {job.name: _schedule(room, job, task_queue, notes) for job in jobs_of(room).values() if job.schedule}
     known = {one.id.removeprefix(prefix) async for one in await client.list_schedules() if one.id.startswith(prefix)}
     done: dict[str, list[str]] = {"created": [], "updated": [], "removed": [], "kept": []}
-    for name, schedule in wanted.items():
-        done[await _put(client, schedule_id(room, name), schedule, paused=name in notes)].append(name)
+    put = [_put(client, schedule_id(room, name), schedule, paused=name in notes) for name, schedule in wanted.items()]
+    for name, what in zip(wanted, await asyncio.gather(*put), strict=True):
+        done[what].append(name)
     for name in sorted(known - wanted.keys()):
         await client.get_schedule_handle(schedule_id(room, name)).delete()
         done["removed"].append(name)
@@ -115,8 +118,7 @@ def calendars(cron: Cron) -> list[ScheduleCalendarSpec]:
 def shifted(cron: Cron, job: Job, now: datetime) -> list[ScheduleCalendarSpec]:
     """Return a calendar for each local time of the coming year that the spring change skips: it fires after the gap."""
     found: list[ScheduleCalendarSpec] = []
-    today = now.astimezone(job.zone).date()
-    for day in (today + timedelta(days=ahead) for ahead in range(-1, _GAPS_AHEAD_DAYS)):
+    for day in _changes(job.zone, now.astimezone(job.zone).date()):
         for moment in cron.moments(day, job.zone):
             wall = moment.astimezone(job.zone)
             if wall.hour in cron.hours and wall.minute in cron.minutes and wall.date() == day:
@@ -125,6 +127,14 @@ def shifted(cron: Cron, job: Job, now: datetime) -> list[ScheduleCalendarSpec]:
             parts: dict[str, Any] = {name: [ScheduleRange(number)] for name, number in numbers.items()}
             found.append(ScheduleCalendarSpec(**parts, year=[ScheduleRange(wall.year)]))
     return found
+
+
+def _changes(zone: ZoneInfo, today: date) -> list[date]:
+    """Return the days of the coming year about which a zone changes its clocks: the rest need no second look."""
+    days = [today + timedelta(days=ahead) for ahead in range(-2, _GAPS_AHEAD_DAYS + 1)]
+    offsets = [datetime.combine(day, time(), zone).utcoffset() for day in days]
+    # The change may lie at midnight itself, so that either day may be the one with the gap.
+    return [day for day, *near in zip(days[1:], offsets, offsets[1:], offsets[2:], strict=False) if len(set(near)) > 1]
 
 
 def _schedule(room: Room, job: Job, task_queue: str, notes: Mapping[str, str]) -> Schedule:
