@@ -37,6 +37,8 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.archive": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.deliveries": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.figures": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.keys": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.migrations.versions.v0005_api": "run by alembic; `views ddl` imports it when asked",
     "signalroom.ledger.ledger": "opens the database; Room imports it at first use",
     "signalroom.ledger.manifests": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0004_report_views": "run by alembic; `views ddl` imports it when asked",

@@ -24,6 +24,7 @@ BORDERS: dict[str, str] = {
     "src/signalroom/reports/render.py::Renderer._ask": "a child in an unknown state is closed, then it goes on up",
     "src/signalroom/telemetry.py::span": "the span says what ended it, then it goes on up",
     "src/signalroom/warehouse/duckdb.py::DuckDBWarehouse._commit": "rolls back whatever happened, then it goes on up",
+    "src/signalroom/web/app.py::_handler.handle": "a caller gets an error body, the log what it was",
     "src/signalroom/workspace/plugins.py::_load": "a module that ran half-way is forgotten, then it goes on up",
     "src/signalroom/workspace/plugins.py::find": "a stranger's module may fail in any way; a person must mend it",
 }

@@ -74,7 +74,7 @@ def test_the_dashboard_asks_for_metrics_that_exist():
 
 @pytest.mark.parametrize("check", [FLY["checks"]["health"], FLY["metrics"]], ids=["health", "metrics"])
 def test_fly_asks_the_page_that_the_worker_has(check):
-    page = (ROOT / "src/signalroom/web/page.py").read_text(encoding="utf-8")
+    page = (ROOT / "src/signalroom/web/health.py").read_text(encoding="utf-8")
     assert check["port"] == 8080
     assert f'"{check["path"]}"' in page
 

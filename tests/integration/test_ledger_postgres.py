@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from alert_laws import AlertLaws
+from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
 from signalroom.errors import ConfigError, RetryableError
@@ -48,6 +49,10 @@ class TestAlerts(AlertLaws):
 
 class TestViews(ViewLaws):
     """Manifests, history and status of views on Postgres."""
+
+
+class TestKeys(KeyLaws):
+    """API keys on Postgres."""
 
 
 def test_the_migration_makes_the_tables_we_use(postgres):

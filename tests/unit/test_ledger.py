@@ -12,6 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from alert_laws import AlertLaws
+from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError, RetryableError
@@ -54,6 +55,10 @@ class TestViews(ViewLaws):
     """Manifests, history and status of views on SQLite."""
 
 
+class TestKeys(KeyLaws):
+    """API keys on SQLite."""
+
+
 def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     file = tmp_path / "ledger.sqlite"
     for _ in range(2):
@@ -62,7 +67,7 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     assert names == {
         "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
-        "signalroom_pauses", "signalroom_alerts", "signalroom_ledger_version", "agency", "seeder_canned_report",
+        "signalroom_pauses", "signalroom_alerts", "signalroom_api_keys", "signalroom_ledger_version", "agency", "seeder_canned_report",
         "seeder_canned_report_manifest", "seeder_custom_report_manifest", "seeder_job_status", "seeder_manifest",
         "seeder_run_history",
     }  # fmt: skip
@@ -244,7 +249,7 @@ def test_no_password_is_shown():
     assert "canary" not in str(caught.value) + repr(settings)
 
 
-@pytest.mark.parametrize("earlier", ["0001", "0002"])
+@pytest.mark.parametrize("earlier", ["0001", "0002", "0004"])
 def test_a_ledger_of_an_earlier_version_is_brought_to_this_one_with_its_rows(tmp_path, monkeypatch, earlier):
     file = tmp_path / "ledger.sqlite"
     with monkeypatch.context() as then:

@@ -12,7 +12,9 @@ from ledger_laws import HandClock
 from shop_workspace import call, make_shop
 from signalroom.errors import ConfigError
 from signalroom.room import Room
-from signalroom.web.page import HealthPage, unready
+from signalroom.web.endpoint import Site
+from signalroom.web.health import unready
+from signalroom.web.server import WebServer
 from signalroom.workspace.workspace import Workspace
 
 
@@ -25,15 +27,15 @@ def test_ready_means_that_the_ledger_answers_and_the_scheduler_has_heard_from_us
     clock = HandClock()
     with Room.open(shop, clock=clock) as room:
         silent = "The scheduler has not heard from this worker in the last minute."
-        assert unready(room, None) == [silent]
+        assert unready(Site(room, lambda: None)) == [silent]
         seen = clock.now()
         clock.advance(60)
-        assert unready(room, seen) == []
+        assert unready(Site(room, lambda: seen)) == []
         clock.advance(1)
-        assert unready(room, seen) == [silent]
+        assert unready(Site(room, lambda: seen)) == [silent]
     (shop / ".signalroom/ledger.sqlite").write_bytes(b"no database at all, and long enough to be read as one" * 100)
     with Room.open(shop, clock=clock) as room:
-        (problem,) = unready(room, clock.now())
+        (problem,) = unready(Site(room, clock.now))
         assert "refuses: file is not a database" in problem
 
 
@@ -43,7 +45,8 @@ def test_the_page_tells_figures_and_takes_another_port_when_its_own_is_in_use(sh
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with caplog.at_level(logging.WARNING), HealthPage(room, lambda: room.clock.now() - timedelta(1), port) as page:
+        site = Site(room, lambda: room.clock.now() - timedelta(1))
+        with caplog.at_level(logging.WARNING), WebServer(site, port) as page:
             assert f"Port {port} of [web] is in use" in caplog.text
             assert not page.address.endswith(f":{port}")
             with urllib.request.urlopen(f"{page.address}/health", timeout=10) as answer:
@@ -67,6 +70,8 @@ def test_the_page_tells_figures_and_takes_another_port_when_its_own_is_in_use(sh
     ("table", "told"),
     [
         ("[web]\nport = 70000", "web.port: 70000 is no port"),
+        ('[web]\norigins = ["*"]', "web.origins: '\\*' is no origin"),
+        ("[web]\nrequests_per_minute = 0", "web.requests_per_minute: it must be greater"),
         ("[engine]\nconcurrency = 0", "must be greater than 0"),
         ("[engine]\nconcurency = 2", "Did you mean 'concurrency'"),
         ('[jobs.x]\nsteps = ["build"]\ncatch_up_h = 0', "jobs.x.catch_up_h: it must be greater than 0"),

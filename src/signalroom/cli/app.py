@@ -37,6 +37,7 @@ ENTRIES = {
     "runs": Entry("signalroom.cli.runs", "List what ran and how it ended.", _LOOK),
     "deliveries": Entry("signalroom.cli.deliveries", "List what was sent to whom; settle or send again.", _LOOK),
     "views": Entry("signalroom.cli.views", "List report views, check their manifests, show their history.", _LOOK),
+    "keys": Entry("signalroom.cli.keys", "Make, list and revoke the keys of the API.", _LOOK),
     "rejects": Entry("signalroom.cli.rejects", "List the rows that were set aside, and why.", _LOOK),
     "alerts": Entry("signalroom.cli.alerts", "List what is wrong; acknowledge, snooze or resolve it.", _LOOK),
     "query": Entry("signalroom.cli.query", "Run one SELECT on the warehouse.", _LOOK),

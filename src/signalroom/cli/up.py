@@ -55,7 +55,8 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
     try:
         from signalroom.cli.door import Door
         from signalroom.engine.resident import Resident
-        from signalroom.web.page import HealthPage
+        from signalroom.web.endpoint import Site
+        from signalroom.web.server import WebServer
 
         # Opened here, once: threads that open one part at the same moment would open it twice.
         for part in (room.ledger, room.lake, room.warehouse, room.reports, room.renderer):
@@ -64,7 +65,8 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         resident = Resident(room, server)
         web = room.workspace.web
         wanted = web.port if port is None else port
-        page = HealthPage(room, lambda: resident.pulse.poller_seen_at, wanted, host or web.host)
+        site = Site(room, lambda: resident.pulse.poller_seen_at, open_metrics=web.open_metrics)
+        page = WebServer(site, wanted, host or web.host)
         # Where one process owns the file, the others' commands run in this one.
         with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():
             asyncio.run(resident.run(lambda what: _tell(room, what, page.address), page, running))

@@ -12,6 +12,7 @@ from signalroom.ledger.alerts import Alerts
 from signalroom.ledger.archive import Archive
 from signalroom.ledger.deliveries import Deliveries
 from signalroom.ledger.figures import Figures
+from signalroom.ledger.keys import Keys
 from signalroom.ledger.manifests import Manifests
 from signalroom.ledger.pauses import Pauses
 from signalroom.ledger.runs import Runs
@@ -62,6 +63,7 @@ class Ledger:
         alerts: What is wrong, and was.
         manifests: Report views that are asked for.
         views: What became of each refresh of them.
+        keys: Who may call the API.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -74,6 +76,7 @@ class Ledger:
         self.alerts = Alerts(store)
         self.manifests = Manifests(store)
         self.views = HistoryRepository(store)
+        self.keys = Keys(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

@@ -45,6 +45,7 @@ class Tables:
         images: The pictures, one row each.
         pauses: One row a job that an operator paused.
         alerts: One row a cause.
+        keys: One row an API key.
     """
 
     runs: sa.Table
@@ -53,6 +54,7 @@ class Tables:
     images: sa.Table
     pauses: sa.Table
     alerts: sa.Table
+    keys: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -109,7 +111,7 @@ def tables(dialect: str) -> Tables:
         sa.Column("note", text),
         sa.Column("paused_at", moment),
     )  # fmt: skip
-    return Tables(runs, deliveries, archive, images, pauses, _alerts(metadata, prefix))
+    return Tables(runs, deliveries, archive, images, pauses, _alerts(metadata, prefix), _keys(metadata, prefix))
 
 
 def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
@@ -154,4 +156,20 @@ def _alerts(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("quiet_at", moment),
         sa.Column("snoozed_until", moment),
         sa.Column("resolved_at", moment),
+    )  # fmt: skip
+
+
+def _keys(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}api_keys", metadata,
+        sa.Column("key_id", text, primary_key=True),
+        sa.Column("name", text),
+        sa.Column("role", text),
+        sa.Column("agency_id", sa.Integer()),
+        sa.Column("hash", text),
+        sa.Column("created_at", moment),
+        sa.Column("expires_at", moment),
+        sa.Column("last_used_at", moment),
+        sa.Column("revoked_at", moment),
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""What the resident process shows over HTTP: whether it lives, whether it is ready, and its figures."""
+"""What a process shows over HTTP: the API of report views, whether it lives and is ready, and its figures."""

@@ -14,6 +14,7 @@ from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
 
 _AGE: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
@@ -154,8 +155,25 @@ class WebSettings:
 
     port: int = setting("Port; another is taken, and told, when it is in use.", default=8080)
     host: str = setting("Address it answers on; 0.0.0.0 in a container, say.", default="127.0.0.1")
+    origins: tuple[str, ...] = setting(
+        "Origins of the front ends whose pages may call the API from a browser.",
+        default=(),
+        example='["https://reports.example.com"]',
+    )
+    requests_per_minute: int = setting("Requests one API key may make in a minute.", default=600)
+    open_metrics: bool = setting(
+        "Whether /metrics answers without a key; set it to false where the port faces agencies.", default=True
+    )
 
     def __post_init__(self) -> None:
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"web.origins: {origin!r} is no origin.",
+                    mend='Write scheme and host, e.g. "https://app.example.com".',
+                )
+        if self.requests_per_minute < 1:
+            raise ConfigError("web.requests_per_minute: it must be greater than 0.", mend="Leave it out.")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"web.port: {self.port} is no port.", mend="Use 1 to 65535, or 0 for any that is free.")
 
