@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -195,7 +195,10 @@ def _assert_conserved(result: MergeResult, loads: Sequence[Load]) -> None:
 
 @dataclass(frozen=True)
 class Change:
-    """One decoded row: its key, its order values, its place in the stream, what it does and what it says."""
+    """One decoded row: its key, its order values, its place in the stream, what it does and what it says.
+
+    A truncate is one row too; the values it is drawn with do not arrive.
+    """
 
     k: int
     o: int | None
@@ -221,7 +224,6 @@ def check_changes(warehouse: Warehouse, folder: Path, history: ChangeHistory) ->
     table = Table("t", columns, key=("k",), order=history.order, disposition="merge")
     stream = Stream(fresh_source(), "changes", (table,))
     loads = [lake.add(stream, Batch("t", _arrow(changes), source_ref="wal")) for changes in history.loads]
-    winners: dict[int, tuple[tuple[Any, ...], Change]] = {}
     done: set[int] = set()
     for chosen in history.merges:
         result = warehouse.merge(stream, [loads[index] for index in chosen], lake)
@@ -230,12 +232,7 @@ def check_changes(warehouse: Warehouse, folder: Path, history: ChangeHistory) ->
         assert set(result.already) == {loads[index].load_id for index in set(chosen) - new}
         _assert_conserved(result, [loads[index] for index in new])
         done |= new
-        for index in new:
-            for row, change in enumerate(history.loads[index], 1):
-                rank = _change_rank(history, change, index, row)
-                if change.k not in winners or rank > winners[change.k][0]:
-                    winners[change.k] = (rank, change)
-        _assert_winners(warehouse, stream, winners)
+        _assert_winners(warehouse, stream, _winners(history, done))
     live = warehouse.checksum(f"{stream.source}.t")
     ordered = [loads[index] for index in sorted(done)]
     warehouse.merge(stream, ordered, lake, replay=True)
@@ -243,13 +240,28 @@ def check_changes(warehouse: Warehouse, folder: Path, history: ChangeHistory) ->
     return warehouse.checksum(f"{stream.source}.t", exclude=("_load_id",))
 
 
+def _winners(history: ChangeHistory, done: Collection[int]) -> dict[int, Change]:
+    """Return the winner of each key among the loads that are done, but for those before the newest truncate."""
+    seen = [(index, row, one) for index in done for row, one in enumerate(history.loads[index], 1)]
+    cut = max((one.seq for _, _, one in seen if one.op == "truncate"), default=-1)
+    winners: dict[int, tuple[tuple[Any, ...], Change]] = {}
+    for index, row, change in seen:
+        rank = _change_rank(history, change, index, row)
+        if change.op != "truncate" and change.seq >= cut and (change.k not in winners or rank > winners[change.k][0]):
+            winners[change.k] = (rank, change)
+    return {k: change for k, (_, change) in winners.items()}
+
+
 def _arrow(changes: Sequence[Change]) -> pa.Table:
+    def sent(name: str) -> list[Any]:
+        return [None if change.op == "truncate" else getattr(change, name) for change in changes]
+
     return pa.table(
         {
-            "k": pa.array([change.k for change in changes], pa.int64()),
-            "o": pa.array([change.o for change in changes], pa.int64()),
-            "p": pa.array([change.p for change in changes], pa.string()),
-            "v": pa.array([change.v for change in changes], pa.string()),
+            "k": pa.array(sent("k"), pa.int64()),
+            "o": pa.array(sent("o"), pa.int64()),
+            "p": pa.array(sent("p"), pa.string()),
+            "v": pa.array(sent("v"), pa.string()),
             "_op": pa.array([change.op for change in changes], pa.string()),
             "_seq": pa.array([change.seq for change in changes], pa.int64()),
         }
@@ -266,8 +278,8 @@ def _comparable(value: int | str | None) -> int | bytes:
     return value.encode() if isinstance(value, str) else value or 0
 
 
-def _assert_winners(warehouse: Warehouse, stream: Stream, winners: dict[int, tuple[tuple[Any, ...], Change]]) -> None:
-    expected = {k: (c.o, c.p or None, c.v or None) for k, (_, c) in winners.items() if c.op != "delete"}
+def _assert_winners(warehouse: Warehouse, stream: Stream, winners: dict[int, Change]) -> None:
+    expected = {k: (c.o, c.p or None, c.v or None) for k, c in winners.items() if c.op != "delete"}
     rows = warehouse.query(f"SELECT k, o, p, v FROM {stream.source}.t").to_pylist()
     assert len(rows) == len(expected)
     assert {row["k"]: (row["o"], row["p"], row["v"]) for row in rows} == expected

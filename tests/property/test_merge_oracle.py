@@ -24,7 +24,7 @@ changes = st.builds(
     o=st.one_of(st.none(), st.integers(-1, 3)),
     p=st.sampled_from([None, "", "a", "b", "B", "é", "z"]),
     seq=st.integers(0, 6),
-    op=st.sampled_from(["upsert", "upsert", "upsert", "delete"]),
+    op=st.sampled_from(["upsert", "upsert", "upsert", "delete", "truncate"]),
     v=texts,
 )
 
@@ -40,7 +40,9 @@ def histories(draw: st.DrawFn) -> ChangeHistory:
         again = draw(st.lists(st.sampled_from(order[: at + taken]), max_size=2))
         merges.append(tuple(dict.fromkeys([*order[at : at + taken], *again])))
         at += taken
-    by = draw(st.sampled_from([("_seq",), ("o",), ("p",), ("o", "_seq"), ("p", "o"), ()]))
+    by = draw(st.sampled_from([("_seq",), ("_seq", "o"), ("o",), ("p",), ("o", "_seq"), ("p", "o"), ()]))
+    if by[:1] != ("_seq",):  # a truncate is a place in the stream, so it asks for the stream's order
+        loads = tuple(tuple(one for one in changes if one.op != "truncate") for changes in loads)
     return ChangeHistory(loads, tuple(merges), by)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signalroom.testing import warehouse_changes as changes
 from signalroom.testing import warehouse_files as files
 from signalroom.testing import warehouse_merging as merging
 from signalroom.testing import warehouse_typing as typing
@@ -27,7 +28,17 @@ BUGS = (
     Bug(
         "a deleted key comes back with an older row", "warehouse.duckdb_apply:_displace",
         "for held_in in (target, *tombstones))\n    same", "for held_in in (target,))\n    same",
-        merging.a_delete_keeps_older_rows_out, "a late row", "research: ignore_delete",
+        changes.a_delete_keeps_older_rows_out, "a late row", "research: ignore_delete",
+    ),
+    Bug(
+        "a row from before a truncate comes back late", "warehouse.changes:cut_table",
+        "if known is not None:", "if False:",
+        changes.a_truncate_removes_what_lies_before_it, "a row before",
+    ),
+    Bug(
+        "a truncate takes the rows behind it along", "warehouse.changes:cut_stage",
+        "coalesce(s._seq < {seq}, true)", "s.rowid <> {rowid}",
+        changes.a_truncate_removes_what_lies_before_it, "a truncate between",
     ),
     Bug(
         "an older snapshot that comes late becomes the table", "warehouse.plan:plan_table",
@@ -46,7 +57,7 @@ BUGS = (
     ),
     Bug(
         "a row is lost in the last statement", "warehouse.duckdb_apply:_insert",
-        "WHERE {wanted} AND _op <> 'delete'", "WHERE {wanted} AND _op <> 'delete' AND _r > 0",
+        "WHERE {wanted} AND _op = 'upsert'", "WHERE {wanted} AND _op = 'upsert' AND _r > 0",
         merging.appends_keep_every_row, "rows came in", "Airbyte #14932: succeeded with rows missing",
     ),
     Bug(

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from signalroom.testing import (
+    warehouse_changes,
     warehouse_files,
     warehouse_history,
     warehouse_merging,
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     *warehouse_typing.CHECKS,
     *warehouse_retrying.CHECKS,
     *warehouse_history.CHECKS,
+    *warehouse_changes.CHECKS,
 )
 """The whole contract."""
 

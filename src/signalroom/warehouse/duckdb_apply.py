@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
-from signalroom.stream import Column, Table
+from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.casts import duckdb_type
+from signalroom.warehouse.changes import cut_table
 from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, TablePlan, beats, in_live_slice, lineage_of
+from signalroom.warehouse.plan import kept_columns
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 
 if TYPE_CHECKING:
@@ -68,9 +70,7 @@ def apply(
             connection.execute(f"DELETE FROM {held_in} WHERE {_withdrawn(plan)}")
     if plan.slices.live:
         connection.execute(f"DELETE FROM {target} AS t WHERE {in_live_slice(plan, 't')}")
-    late = 0
-    if plan.table.disposition == "merge" and prepared.schema.columns:
-        late = _displace(connection, prepared, target)
+    late = _displace(connection, prepared, target) if prepared.schema.columns else 0
     failpoint("warehouse.apply.delete")
     merged = _insert(connection, prepared, target, restored=False)
     failpoint("warehouse.apply.insert")
@@ -117,18 +117,35 @@ def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target:
     """
     plan, stage = prepared.plan, prepared.stage
     table, lose = plan.table, ident(stage.name + "_lose")
+    if table.disposition not in ("merge", "append"):
+        return 0
     kept = kept_columns(table)
-    if prepared.deletes:
+    if prepared.buries:
         connection.execute(f"""CREATE TABLE IF NOT EXISTS {qualified(plan.title + "__deleted")} AS
             SELECT {listed(kept)} FROM {target} LIMIT 0""")
     tombstones = _tombstones(connection, plan.title)
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return connection.execute(sql).fetchall()
+
+    def drop(condition: str) -> int:
+        connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS
+            SELECT n._r AS r, n._restored AS restored FROM ({prepared.survivors()}) n WHERE {condition}""")
+        run(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late")
+        return stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
+
+    cut = 0
+    if tombstones and table.order[:1] == ("_seq",):
+        cut = cut_table(run, drop, table, target, tombstones[0], f"({prepared.survivors()})")
+    if table.disposition == "append":
+        return cut
     if not tombstones and not stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)"):
-        return 0
+        return cut
     held = " UNION ALL ".join(f"SELECT {listed(kept)} FROM {held_in}" for held_in in (target, *tombstones))
     same = " AND ".join(f"n.{ident(k)} = t.{ident(k)}" for k in table.key)
     connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS SELECT n._r AS r, n._restored AS restored
         FROM ({prepared.survivors()}) n JOIN ({held}) t ON {same} WHERE NOT {beats(table, "n", "t")}""")
-    late = stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
+    late = cut + stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
     connection.execute(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late; DROP TABLE temp.signalroom_late")
     for held_in in (target, *tombstones):
         connection.execute(f"""DELETE FROM {held_in} WHERE ({listed(table.key)}) IN
@@ -136,23 +153,18 @@ def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target:
     return late
 
 
-def kept_columns(table: Table) -> list[str]:
-    """Return what a tombstone keeps: the key, what orders it, and where it came from."""
-    return list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
-
-
 def _insert(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str, *, restored: bool) -> int:
-    """Insert the survivors and return how many there were; deletes become tombstones and count as merged."""
+    """Insert the survivors and return how many there were; deletes and truncates become tombstones, and are merged."""
     names = listed(prepared.columns)
     wanted = "_restored" if restored else "NOT _restored"
     if restored and not any(part.restored for part in prepared.plan.parts) and not prepared.brought_back:
         return 0
     inserted = _count(connection, f"""INSERT INTO {target} ({names})
-        SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op <> 'delete'""")  # fmt: skip
-    if prepared.plan.table.disposition == "merge" and prepared.deletes:
+        SELECT {names} FROM ({prepared.survivors()}) WHERE {wanted} AND _op = 'upsert'""")  # fmt: skip
+    if prepared.buries:
         kept = listed(kept_columns(prepared.plan.table))
         inserted += _count(connection, f"""INSERT INTO {qualified(prepared.plan.title + "__deleted")} ({kept})
-            SELECT {kept} FROM ({prepared.survivors()}) WHERE {wanted} AND _op = 'delete'""")  # fmt: skip
+            SELECT {kept} FROM ({prepared.survivors()}) WHERE {wanted} AND _op <> 'upsert'""")  # fmt: skip
     return inserted
 
 

@@ -16,6 +16,7 @@ from signalroom.errors import ConfigError, DataError
 from signalroom.load import Load, Part
 from signalroom.stream import Column, Table
 from signalroom.warehouse.base import LakeReader, MergeResult
+from signalroom.warehouse.changes import cut_stage, require_known
 from signalroom.warehouse.infer import infer
 from signalroom.warehouse.parts import Group
 from signalroom.warehouse.plan import (
@@ -67,7 +68,7 @@ class Prepared:
         stage: The typed stage; ``<name>_lose`` lists the rowids that do not survive.
         superseded: Staged pending rows that lost to other staged rows, or whose slice is stale.
         rejected: Distinct pending records in the rejects.
-        deletes: Whether any staged row is a delete.
+        buries: Whether any staged row is a delete or a truncate.
         brought_back: Whether older rows were staged again for displaced keys.
     """
 
@@ -76,7 +77,7 @@ class Prepared:
     stage: Stage
     superseded: int
     rejected: int
-    deletes: bool
+    buries: bool
     brought_back: bool
 
     @property
@@ -129,6 +130,7 @@ def prepare(
         schema = Schema(with_types(schema.columns, types), with_types(schema.columns, types), notes=(
             f"{plan.title}: {len(types)} columns typed from the first load; `sync --pin` writes them to schemas/.",
         ))  # fmt: skip
+    require_known(connection, plan.table, groups, plan.title)
     only = {*plan.table.key, *plan.table.order} if verbatim and verbatim(plan, schema.columns, groups) else ()
     staged = stage(connection, name, plan.table, schema.columns, groups, plan.parts, only=only)
     brought_back = displaced is not None and displaced.num_rows > 0 and bool(stay)
@@ -137,8 +139,8 @@ def prepare(
     superseded = _rank(staged, plan)
     rejected = staged.count(f"""SELECT count(*) FROM (SELECT DISTINCT r._part, r._row
         FROM {ident(name + "_rejects")} r JOIN {ident(name + "_parts")} p USING (_part) WHERE NOT p.restored)""")
-    deletes = staged.count(f"SELECT count(*) FROM (SELECT 1 FROM {ident(name)} WHERE _op = 'delete' LIMIT 1)") > 0
-    return Prepared(plan, schema, staged, superseded, rejected, deletes, brought_back)
+    buries = staged.count(f"SELECT count(*) FROM (SELECT 1 FROM {ident(name)} WHERE _op <> 'upsert' LIMIT 1)") > 0
+    return Prepared(plan, schema, staged, superseded, rejected, buries, brought_back)
 
 
 def _bring_back(
@@ -188,6 +190,7 @@ def _rank(staged: Stage, plan: TablePlan) -> int:
                 USING (_part) WHERE s.rowid NOT IN (SELECT r FROM {lose})
                 AND {_newest(plan, (*plan.slices.live, *plan.slices.known), "s", load="")}
                 > {_newest(plan, plan.slices.live, "s")}""")
+    cut_stage(staged, parts, lose)
     if not staged.columns:  # a first load without records: nothing is known of the table
         return staged.count(f"SELECT count(*) FROM {lose} WHERE NOT restored")
     if table.key and table.disposition in ("merge", "replace_slice"):

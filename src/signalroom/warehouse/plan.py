@@ -67,6 +67,11 @@ def lineage_of(table: Table) -> tuple[Column, ...]:
     return (*LINEAGE, Column("_seq", "bigint")) if "_seq" in table.order else LINEAGE
 
 
+def kept_columns(table: Table) -> list[str]:
+    """Return what a tombstone keeps: the key, what orders it, and where it came from."""
+    return list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
+
+
 def plan_table(stream: Stream, table: Table, loads: Sequence[Load], state: TableState, lake: LakeReader) -> TablePlan:
     """Decide what the pending ``loads`` (oldest first) do to ``table``; reads no row."""
     _refuse_unknown(stream, loads)

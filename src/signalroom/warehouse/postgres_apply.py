@@ -16,9 +16,10 @@ from signalroom.failpoints import failpoint
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.bookkeeping import Execute
+from signalroom.warehouse.changes import cut_table
 from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, beats, in_live_slice
-from signalroom.warehouse.plan import TablePlan, lineage_of
+from signalroom.warehouse.plan import TablePlan, kept_columns, lineage_of
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def publishes(prepared: Prepared, *, exists: bool) -> bool:
     """Return whether the incoming table can become the table itself: it is the first, and nothing needs sorting out."""
     if prepared.plan.table.disposition == "history":
         return False
-    return not exists and not prepared.deletes and not any(part.restored for part in prepared.plan.parts)
+    return not exists and not prepared.buries and not any(part.restored for part in prepared.plan.parts)
 
 
 def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResult:
@@ -137,7 +138,7 @@ def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResu
             withdrawn = _withdrawn(plan) if plan.objects.withdraw else ""
             return History(run, prepared, target.incoming, withdrawn, column_sql).apply(load_ids)
         _make_room(target, replay=replay)
-        if plan.table.disposition == "merge" and prepared.schema.columns:
+        if plan.table.disposition in ("merge", "append") and prepared.schema.columns:
             late = _displace(target)
         failpoint("warehouse.apply.delete")
         merged, restored = _insert(target, restored=False), _insert(target, restored=True)
@@ -214,12 +215,21 @@ def _make_room(target: Target, *, replay: bool) -> None:
 def _displace(target: Target) -> int:
     """Delete the rows that winners displace; return how many pending winners came too late."""
     run, table = target.execute, target.plan.table
-    kept = list(dict.fromkeys([*table.key, *table.order, *(column.name for column in lineage_of(table))]))
-    if target.prepared.deletes:
-        run(f"CREATE TABLE IF NOT EXISTS {target.tombstones} AS SELECT {listed(kept)} FROM {target.name} LIMIT 0", [])
+    kept = listed(kept_columns(table))
+    if target.prepared.buries:
+        run(f"CREATE TABLE IF NOT EXISTS {target.tombstones} AS SELECT {kept} FROM {target.name} LIMIT 0", [])
     buried = [target.tombstones] if exists(run, f"{target.plan.title}__deleted") else []
-    same = " AND ".join(f"n.{ident(key)} = t.{ident(key)}" for key in table.key)
+
+    def drop(condition: str) -> int:
+        gone = f"DELETE FROM {target.incoming} AS n WHERE {condition} RETURNING n._restored"
+        return int(run(f"WITH gone AS ({gone}) SELECT count(*) FILTER (WHERE NOT _restored) FROM gone", [])[0][0])
+
     late = 0
+    if buried and table.order[:1] == ("_seq",):
+        late = cut_table(lambda sql: run(sql, []), drop, table, target.name, buried[0], target.incoming)
+    if table.disposition == "append":
+        return late
+    same = " AND ".join(f"n.{ident(key)} = t.{ident(key)}" for key in table.key)
     for held_in in (target.name, *buried):
         found = run(f"""WITH gone AS (DELETE FROM {target.incoming} AS n USING {held_in} AS t
             WHERE {same} AND NOT {beats(table, "n", "t")} RETURNING n._restored)
@@ -231,14 +241,14 @@ def _displace(target: Target) -> int:
 
 
 def _insert(target: Target, *, restored: bool) -> int:
-    """Insert the survivors and return how many there were; deletes become tombstones and count as merged."""
+    """Insert the survivors and return how many there were; deletes and truncates become tombstones, and are merged."""
     names, table = listed(target.prepared.columns), target.plan.table
     wanted = "_restored" if restored else "NOT _restored"
     rows = f"FROM {target.incoming} WHERE {wanted} AND _op"
-    moved = _counted(target, f"INSERT INTO {target.name} ({names}) SELECT {names} {rows} <> 'delete'")
-    if table.disposition == "merge" and target.prepared.deletes:
-        kept = listed(list(dict.fromkeys([*table.key, *table.order, *(c.name for c in lineage_of(table))])))
-        moved += _counted(target, f"INSERT INTO {target.tombstones} ({kept}) SELECT {kept} {rows} = 'delete'")
+    moved = _counted(target, f"INSERT INTO {target.name} ({names}) SELECT {names} {rows} = 'upsert'")
+    if target.prepared.buries:
+        kept = listed(kept_columns(table))
+        moved += _counted(target, f"INSERT INTO {target.tombstones} ({kept}) SELECT {kept} {rows} <> 'upsert'")
     return moved
 
 

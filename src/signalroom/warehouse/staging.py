@@ -115,7 +115,6 @@ def _read(staged: Stage, group: Group) -> None:
     """Read one group with the casts in the same statement: the raw text is never stored."""
     import duckdb
 
-    _refuse_controls(staged, group)
     if group.careful:
         _read_carefully(staged, group)
         return
@@ -125,20 +124,6 @@ def _read(staged: Stage, group: Group) -> None:
         if group.kind not in ("csv", "jsonl"):
             raise unreadable(group, problem) from problem
         # nothing was inserted: the parts are read again, record by record
-
-
-def _refuse_controls(staged: Stage, group: Group) -> None:
-    """Stop before a change that no merge applies yet: a wrong table would be worse than none."""
-    tests: list[str] = []
-    if group.kind == "parquet" and "_op" in group.fields:
-        tests.append(f"{control_of('_op', group)} NOT IN ('upsert', 'delete')")
-    if group.kind == "parquet" and "_unset" in group.fields:
-        tests.append(f"coalesce(len(f{group.fields.index('_unset')}), 0) > 0")
-    if tests and staged.count(f"SELECT count(*) FROM ({relation(group, ())}) WHERE {' OR '.join(tests)}"):
-        raise DataError(
-            f"{staged.table.name} brings truncates or rows with values unset, which no merge applies yet.",
-            mend="Nothing was loaded; leave the table out of the stream, or take a new snapshot of it.",
-        )
 
 
 def _insertion(staged: Stage, group: Group) -> str:
@@ -170,10 +155,16 @@ def _casts(staged: Stage, group: Group) -> list[Cast]:
             if column.type == "text" and group.kind != "csv":  # a csv part with NUL is read carefully
                 one = replace(one, misfit=f"coalesce(contains({text}, chr(0)), false)", reason="holds a NUL")
         if column.name in staged.table.key:
-            missing = f"{text} IS NULL"
+            missing = f"{text} IS NULL{_keyed(group)}"
             one = replace(one, misfit=missing if one.misfit == "false" else f"({one.misfit} OR {missing})")
         casts.append(one)
     return casts
+
+
+def _keyed(group: Group) -> str:
+    """Return what to add to a condition that holds only for changes with a key: a truncate has none."""
+    brings = group.kind == "parquet" and "_op" in group.fields
+    return f" AND {control_of('_op', group)} <> 'truncate'" if brings else ""
 
 
 def _no_record(group: Group) -> str:

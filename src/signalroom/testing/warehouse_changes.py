@@ -1,0 +1,121 @@
+"""The contract of a warehouse, sixth part: changes captured from a database, each with its place in the stream."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from signalroom.errors import ConfigError, DataError
+from signalroom.stream import Column
+from signalroom.testing.bench import Bench, decoded, fails, same
+
+_KV = (Column("k", "bigint"), Column("v"))
+
+
+def a_delete_keeps_older_rows_out(bench: Bench) -> None:
+    """A deleted key stays deleted for what is older, and comes back with what is newer."""
+    bench.declare(key=("k",), order=("_seq",), disposition="merge")
+    first = bench.take(decoded(k=[1, 2, 3], v=["a", "b", "c"], op=["upsert"] * 3, seq=[1, 2, 3]))
+    same(first.rows_merged, 3, "merged")
+    gone = bench.take(decoded(k=[1, 2], v=[None, None], op=["delete"] * 2, seq=[10, 1]))
+    same((gone.rows_merged, gone.rows_superseded), (1, 1), "a delete, and one that is older than its row")
+    late = bench.take(decoded(k=[1, 4], v=["late", "d"], op=["upsert"] * 2, seq=[9, 4]))
+    same((late.rows_merged, late.rows_superseded), (1, 1), "a late row and a new one")
+    same(bench.rows("k", "v"), [(2, "b"), (3, "c"), (4, "d")], "rows")
+    bench.replays()
+    bench.take(decoded(k=[1], v=["back"], op=["upsert"], seq=[11]))
+    bench.take(decoded(k=[1], v=["too late"], op=["delete"], seq=[11]))  # a tie: the later load wins
+    same(bench.rows("k", "v"), [(2, "b"), (3, "c"), (4, "d")], "rows")
+    bench.replays()
+
+
+def tombstones_outlive_new_columns(bench: Bench) -> None:
+    """A column that arrives after the first delete, together with the next one."""
+    bench.declare(key=("k",), order=("_seq",), disposition="merge")
+    bench.take(decoded(k=[1, 2], v=["a", "b"], op=["upsert", "delete"], seq=[1, 2]))
+    bench.take(decoded(k=[1, 3], v=["a", "c"], extra=["x", "y"], op=["delete", "upsert"], seq=[3, 4]))
+    bench.take(decoded(k=[1, 2], v=["late", "late"], op=["upsert", "upsert"], seq=[2, 1]))
+    same(bench.rows("k", "v", "extra"), [(3, "c", "y")], "rows")
+    bench.replays()
+
+
+def a_truncate_removes_what_lies_before_it(bench: Bench) -> None:
+    """In the table, in the same load, and what arrives later; what lies after it stays."""
+    _declare(bench)
+    bench.take(decoded(k=[1, 2, 9], v=["a", "b", "x"], op=["upsert"] * 3, seq=[1, 2, 9]))
+    done = bench.take(decoded(k=[3, None, 4], v=["c", None, "d"], op=["upsert", "truncate", "upsert"], seq=[3, 5, 6]))
+    same((done.rows_merged, done.rows_superseded), (2, 1), "a truncate between two rows")
+    same(bench.rows("k", "v"), [(4, "d"), (9, "x")], "rows")
+    late = bench.take(decoded(k=[1, 2], v=["late", "same"], op=["upsert"] * 2, seq=[4, 5]))
+    same((late.rows_merged, late.rows_superseded), (1, 1), "a row before the truncate and one in its place")
+    same(bench.rows("k", "v"), [(2, "same"), (4, "d"), (9, "x")], "rows after late ones")
+    older = bench.take(decoded(k=[None, None], v=[None] * 2, op=["truncate"] * 2, seq=[2, 5]))
+    same((older.rows_merged, older.rows_superseded), (0, 2), "truncates that say nothing new")
+    bench.replays()
+
+
+def a_truncate_outlives_deletes(bench: Bench) -> None:
+    """Tombstones leave with it, and older rows of their keys stay out all the same."""
+    _declare(bench)
+    bench.take(decoded(k=[1, 2], v=["a", "b"], op=["upsert", "upsert"], seq=[1, 2]))
+    bench.take(decoded(k=[1, 2], v=[None] * 2, op=["delete", "delete"], seq=[3, 8]))
+    bench.take(decoded(k=[None], v=[None], op=["truncate"], seq=[5]))
+    late = bench.take(decoded(k=[1, 2, 1], v=["old", "old", "new"], op=["upsert"] * 3, seq=[4, 7, 6]))
+    same((late.rows_merged, late.rows_superseded), (1, 2), "late rows")
+    same(bench.rows("k", "v"), [(1, "new")], "rows")
+    bench.replays()
+
+
+def a_truncate_empties_a_table_without_a_key(bench: Bench) -> None:
+    """Where every row is kept, it removes those with a lesser place."""
+    bench.declare(Column("v"), order=("_seq",), disposition="append")
+    bench.take(decoded(v=["a", "a", "z"], op=["upsert"] * 3, seq=[1, 2, 7]))
+    bench.take(decoded(v=[None, "b"], op=["truncate", "upsert"], seq=[4, 5]))
+    late = bench.take(decoded(v=["late"], op=["upsert"], seq=[3]))
+    same((late.rows_merged, late.rows_superseded), (0, 1), "a late row")
+    same(bench.rows("v"), [("b",), ("z",)], "rows")
+    bench.replays()
+
+
+def a_load_may_begin_with_a_truncate(bench: Bench) -> None:
+    """Also the first load of a table nobody declared."""
+    bench.declare(key=("k",), order=("_seq",), disposition="merge")
+    bench.take(decoded(k=[None], v=[None], op=["truncate"], seq=[5]))
+    bench.take(decoded(k=["1", "2"], v=["a", "b"], op=["upsert"] * 2, seq=[4, 6]))
+    same(bench.rows("k", "v"), [("2", "b")], "rows")
+    bench.replays()
+
+
+def changes_without_a_meaning_are_refused(bench: Bench) -> None:
+    """Whatever the settings of the table give no meaning stops the load: it must not pass for a row."""
+    _declare(bench)
+    bench.take(decoded(k=[1], v=["a"], op=["upsert"], seq=[1]))
+    before = bench.everything()
+    truncate = decoded(k=[None], v=[None], op=["truncate"], seq=[2])
+    for kind, batch, settings in (
+        (DataError, decoded(k=[2], v=[None], op=["erase"], seq=[2]), {}),
+        (DataError, decoded(k=[None], v=[None], op=["truncate"], seq=[None]), {}),
+        (DataError, dataclasses.replace(truncate, object_key="a.parquet"), {}),
+        (ConfigError, truncate, {"order": ("v",)}),
+        (ConfigError, truncate, {"disposition": "history", "order": ("_loaded_at",)}),
+        (ConfigError, decoded(k=[2], v=[None], op=["delete"], seq=[2]), {"disposition": "replace"}),
+    ):
+        bench.table = dataclasses.replace(bench.table, **settings)
+        load = bench.load(batch)
+        fails(kind, lambda load=load: bench.merge(load), f"{batch.content} under {settings}")
+        _declare(bench)
+        same(bench.everything(), before, "the warehouse after refusals")
+
+
+def _declare(bench: Bench) -> None:
+    bench.declare(*_KV, key=("k",), order=("_seq",), disposition="merge")
+
+
+CHECKS = (
+    a_delete_keeps_older_rows_out,
+    tombstones_outlive_new_columns,
+    a_truncate_removes_what_lies_before_it,
+    a_truncate_outlives_deletes,
+    a_truncate_empties_a_table_without_a_key,
+    a_load_may_begin_with_a_truncate,
+    changes_without_a_meaning_are_refused,
+)
