@@ -22,6 +22,7 @@ from signalroom.workspace.parts import (
     WebSettings,
 )
 from signalroom.workspace.plugins import Role, SettingDoc, available, describe, find
+from signalroom.workspace.projections import EntitySettings, ProjectionSettings, WatchSettings
 
 _SECTIONS: tuple[tuple[Role, str, str], ...] = (
     ("source", "Sources", "[sources.NAME]"),
@@ -87,6 +88,8 @@ def _settings() -> str:
         "[reports.NAME]": ReportSettings, "[views]": ViewSettings, "[alerts]": AlertSettings,
         "[engine]": EngineSettings, "[web]": WebSettings,
         "[alerts.checks.NAME]": CheckSettings,
+        "[projections.NAME]": ProjectionSettings, "[projections.NAME.entities.ENTITY]": EntitySettings,
+        "[projections.NAME.entities.ENTITY] watch": WatchSettings,
     }  # fmt: skip
     for section, shape in shapes.items():
         parts.append(f"## `{section}`\n\n{_first(shape)}\n")

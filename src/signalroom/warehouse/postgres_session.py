@@ -1,76 +1,20 @@
-"""Connections to Postgres: errors typed by what to do, ``?`` parameters, rows as Arrow."""
+"""Statements on Postgres: ``?`` and ``:name`` parameters, rows as Arrow; connections are those of all stages."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
+from signalroom.clients.postgres import connect, explained
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-_RETRYABLE = ("08", "40", "53", "55P03", "57", "58", "25006")
-"""SQLSTATE classes that may pass: connection, rollback, resources, locks, shutdown, I/O; a standby is read-only."""
+__all__ = ["connect", "execute", "explained", "named", "to_arrow"]
+
 _ARROW = {16: "bool_", 20: "int64", 21: "int64", 23: "int64", 700: "float64", 701: "float64", 1082: "date32"}
 _NUMERIC, _TIMESTAMP, _TIMESTAMPTZ = 1700, 1114, 1184
-
-
-def connect(url: str, *, timeout_s: int, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
-    """Return a connection whose text is UTF-8, whose zone is UTC and which prepares nothing (safe behind a pooler)."""
-    try:
-        import psycopg
-        import psycopg.conninfo
-        import psycopg.types.string
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "The Postgres driver is not installed.", mend="Install it: pip install 'signalroom[postgres]'."
-        ) from None
-    try:
-        psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # What the driver says of it would quote it, password and all.
-        raise ConfigError(
-            "The address of the Postgres database cannot be read.",
-            mend="Write postgresql://user:password@host/database with what is special in the password %-encoded.",
-        ) from None
-    with explained("connect"):
-        connection = psycopg.connect(
-            url, autocommit=autocommit, connect_timeout=timeout_s, prepare_threshold=None,
-            application_name="signalroom", client_encoding="utf8",
-        )  # fmt: skip
-        connection.execute("SET timezone = 'UTC'")
-        for kind in ("json", "jsonb"):  # as it is written, not as Python objects
-            connection.adapters.register_loader(kind, psycopg.types.string.TextLoader)
-        return connection
-
-
-@contextmanager
-def explained(what: str) -> Generator[None]:
-    """Turn psycopg's errors into ours; the sentence is the server's and never holds the address."""
-    import psycopg
-
-    try:
-        yield
-    except psycopg.Error as problem:
-        raise _typed(problem, what) from problem
-
-
-def _typed(problem: psycopg.Error, what: str) -> SignalRoomError:
-    import psycopg
-
-    state = problem.sqlstate or ""
-    said = (problem.diag.message_primary or str(problem)).strip().split("\n", 1)[0].rstrip(".")
-    sentence = f"Postgres could not {what}: {said}."
-    if state.startswith("28") or state in ("3D000", "42501") or "password authentication failed" in str(problem):
-        return ConfigError(sentence, mend="Check the user, its password and its rights.")
-    # a merge whose lock is lost fills a table that the merge after it may drop
-    lost = state == "42P01" and "signalroom.incoming_" in said
-    if lost or state.startswith(_RETRYABLE) or isinstance(problem, psycopg.OperationalError):
-        return RetryableError(sentence, mend="Try again later.")
-    return DataError(sentence, mend="Correct the SQL or the data.")
 
 
 def execute(connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,8 @@ from signalroom.workspace.parts import (
     known_reports,
 )
 from signalroom.workspace.plugins import Role, find
+from signalroom.workspace.projections import ProjectionSettings
+from signalroom.workspace.toml import read_toml
 
 T = TypeVar("T")
 FILE: Final = "signalroom.toml"
@@ -67,6 +68,7 @@ class Workspace:
         environ: The environment, ``.env`` included; never printed.
         engine: How jobs run.
         web: Where the resident process answers.
+        projections: Name -> app whose reporting rows are followed.
     """
 
     root: Path
@@ -84,6 +86,7 @@ class Workspace:
     environ: Mapping[str, str] = field(repr=False, compare=False)
     engine: EngineSettings = field(default_factory=EngineSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    projections: Mapping[str, Part] = field(default_factory=dict[str, Part])
 
     @staticmethod
     def find(start: Path | None = None) -> Path:
@@ -164,6 +167,7 @@ class Workspace:
     def parts(self) -> Iterator[Part]:
         """Yield every part, in file order of the sections."""
         yield from (self.warehouse, self.lake, self.ledger, *self.sources.values(), *self.channels.values())
+        yield from self.projections.values()
 
     def references(self) -> tuple[Reference, ...]:
         """Return every ``env:NAME`` of the parts with whether it is set; never a value."""
@@ -189,10 +193,11 @@ class Workspace:
 
 def _part_problems(workspace: Workspace, shapes: Mapping[str, type]) -> list[ConfigError]:
     found: list[ConfigError] = []
+    known = {"projections": ProjectionSettings, **shapes}
     for part in workspace.parts():
         try:
             role = _ROLES.get(part.section)
-            shape = find(role, part.kind, workspace.root, part.path) if role else shapes.get(part.section)
+            shape = find(role, part.kind, workspace.root, part.path) if role else known.get(part.section)
             if shape is not None:
                 found += conversion_problems(shape, part.settings, part.path, workspace.context(part))
         except ConfigError as error:
@@ -215,23 +220,10 @@ def _read(root: Path, process: Mapping[str, str]) -> tuple[Workspace | None, lis
     """Return the workspace (None where its file is no TOML), every problem found on the way, and the raw table."""
     problems: list[ConfigError] = []
     environ = read_environment(root, process, problems)
-    table = _parse(root / FILE, problems)
+    table = read_toml(root / FILE, problems)
     if table is None:
         return None, problems, {}
     return _Reader(root, environ, table, problems).workspace(), problems, table
-
-
-def _parse(file: Path, problems: list[ConfigError]) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        text, _, place = str(error).partition(" (at ")
-        line = re.match(r"line (\d+)", place)
-        where = f"{FILE}, line {line[1]}" if line else f"{FILE}, at the end"
-        problems.append(ConfigError(f"{where}: {text}.", mend="Mend the TOML."))
-    except (OSError, UnicodeDecodeError):
-        problems.append(ConfigError(f"{FILE}: the file cannot be read as UTF-8 text.", mend="Mend it or its rights."))
-    return None
 
 
 class _Reader:
@@ -249,7 +241,7 @@ class _Reader:
     def workspace(self) -> Workspace:
         """Return the workspace; parts with problems are left out of it."""
         self._problems += literal_secrets(self._table, "")
-        sections = ("sources", "channels", "jobs", "reports", "alerts", "views", "engine", "web")
+        sections = ("sources", "channels", "jobs", "reports", "alerts", "views", "engine", "web", "projections")
         known = ("name", "timezone", *_DEFAULTS, *sections)
         for key in self._table:
             if key not in known:
@@ -278,6 +270,7 @@ class _Reader:
             environ=self._environ,
             engine=self._section("engine", EngineSettings) or EngineSettings(),
             web=self._section("web", WebSettings) or WebSettings(),
+            projections=self._parts("projections"),
         )
 
     def _text(self, key: str, example: str) -> str:
