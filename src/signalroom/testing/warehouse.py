@@ -20,6 +20,7 @@ from signalroom.testing import (
     warehouse_files,
     warehouse_history,
     warehouse_merging,
+    warehouse_projections,
     warehouse_retrying,
     warehouse_typing,
 )
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     *warehouse_retrying.CHECKS,
     *warehouse_history.CHECKS,
     *warehouse_changes.CHECKS,
+    *warehouse_projections.CHECKS,
 )
 """The whole contract."""
 

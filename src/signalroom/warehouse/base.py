@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from signalroom.load import Load, Part
 from signalroom.position import Position
+from signalroom.projection import ProjectionStore
 from signalroom.run import OnProgress, ignore_progress
 from signalroom.stream import Stream
 from signalroom.view import ViewStore
@@ -147,6 +148,10 @@ class Warehouse(Protocol):
 
     def views(self) -> ViewStore:
         """Return what keeps report views in this warehouse."""
+        ...
+
+    def projections(self) -> ProjectionStore:
+        """Return what keeps rows of an app's entities in this warehouse."""
         ...
 
     def dbt_profile(self) -> Mapping[str, object]:

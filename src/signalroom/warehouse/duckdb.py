@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from signalroom.warehouse.duckdb_projections import DuckDBProjections
     from signalroom.warehouse.duckdb_views import DuckDBViews
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)", re.IGNORECASE)
@@ -80,6 +81,7 @@ class DuckDBWarehouse:
     root: Path = injected(default=Path())
     _connection: Any = field(default=None, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
+    _projecting: Any = field(default_factory=threading.RLock, init=False, repr=False)
 
     @property
     def dialect(self) -> str:
@@ -320,6 +322,16 @@ class DuckDBWarehouse:
         from signalroom.warehouse.duckdb_views import DuckDBViews
 
         return DuckDBViews(self._cursor, self._lock)
+
+    def projections(self) -> DuckDBProjections:
+        """Return what keeps rows of an app's entities in this file; it waits for no merge."""
+        from signalroom.warehouse import projecting
+        from signalroom.warehouse.duckdb_projections import DuckDBProjections
+
+        with self._projecting, self._cursor() as connection:
+            for statement in projecting.DDL:
+                connection.execute(statement)
+        return DuckDBProjections(self._cursor, self._projecting)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that shares this process's database."""

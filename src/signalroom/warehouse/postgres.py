@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+    from signalroom.warehouse.postgres_projections import PostgresProjections
     from signalroom.warehouse.postgres_views import PostgresViews
 
 _OLDEST = 13
@@ -342,6 +343,12 @@ class PostgresWarehouse:
         from signalroom.warehouse.postgres_views import PostgresViews
 
         return PostgresViews(self._reading)
+
+    def projections(self) -> PostgresProjections:
+        """Return what keeps rows of an app's entities in this database."""
+        from signalroom.warehouse.postgres_projections import PostgresProjections
+
+        return PostgresProjections.of(self._reading)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that reaches this database."""

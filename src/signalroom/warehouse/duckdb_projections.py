@@ -1,0 +1,143 @@
+"""Rows of an app's entities in one DuckDB file: typed, guarded and committed by one connection of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from signalroom.errors import DataError, RetryableError
+from signalroom.failpoints import failpoint
+from signalroom.projection import VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
+from signalroom.stream import Column
+from signalroom.warehouse import projecting
+from signalroom.warehouse.bookkeeping import Execute
+from signalroom.warehouse.casts import duckdb_type
+from signalroom.warehouse.quoting import ident, listed, qualified
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDBProjections:
+    """The projections of one DuckDB file; see :class:`signalroom.projection.ProjectionStore`.
+
+    Attributes:
+        cursor: Yields a connection to the file.
+        turn: Whose holder alone writes projections: DuckDB refuses the later of two that change one table.
+    """
+
+    cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+    turn: AbstractContextManager[Any]
+
+    def upsert(
+        self, entity: Entity, rows: pa.Table, at: datetime, *,
+        state: FollowState | None = None, force: bool = False,
+    ) -> Upserted:  # fmt: skip
+        """Apply rows in one transaction, each only where it is newer than what is there."""
+        with self.turn, self.cursor() as connection:
+            _, misfits = projecting.stage(connection, entity, rows)
+            execute = _executing(connection)
+            failpoint("projections.upsert.before")
+            with _transaction(connection):
+                projecting.shape(execute, entity, _column_sql, "")
+                applied = _apply(execute, entity, at, "<>" if force else "<")
+                projecting.keep_misfits(execute, entity)
+                if state is not None:
+                    projecting.record(execute, entity, state)
+                failpoint("projections.upsert.commit")
+            failpoint("projections.upsert.after")
+        return Upserted(applied, rows.num_rows - applied - misfits, misfits)
+
+    def remove(self, entity: Entity, ids: Sequence[str]) -> int:
+        """Take rows out that the leader does not know at all."""
+        return self._change(lambda execute: projecting.remove(execute, entity, ids))
+
+    def rebuild(self, entity: Entity) -> None:
+        """Drop the entity's table and state."""
+        self._change(lambda execute: projecting.rebuild(execute, entity))
+
+    def states(self, projection: str) -> Mapping[str, FollowState]:
+        """Return entity -> state."""
+        with self.cursor() as connection:
+            return projecting.states(_executing(connection), projection)
+
+    def record(self, entity: Entity, state: FollowState) -> None:
+        """Remember a state apart from any row."""
+        self._change(lambda execute: projecting.record(execute, entity, state))
+
+    def buckets(self, entity: Entity, digits: int, within: Sequence[str]) -> Mapping[str, Bucket]:
+        """Return the checksums of rows by the first digits of the md5 of their ids."""
+        with self.cursor() as connection:
+            return projecting.buckets(_executing(connection), entity, digits, within)
+
+    def versions(self, entity: Entity, within: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Return id -> version and hash of the rows of some buckets."""
+        with self.cursor() as connection:
+            return projecting.versions(_executing(connection), entity, within)
+
+    def waiting(self, entity: Entity) -> Mapping[str, int]:
+        """Return id -> version of the rows that are set aside."""
+        with self.cursor() as connection:
+            return projecting.waiting(_executing(connection), entity)
+
+    def _change(self, work: Callable[[Execute], T]) -> T:
+        with self.turn, self.cursor() as connection, _transaction(connection):
+            return work(_executing(connection))
+
+
+def _apply(execute: Execute, entity: Entity, at: datetime, older: str) -> int:
+    """Replace what is older, insert what is new; return how many rows that is."""
+    table, names = qualified(entity.table), [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
+    execute(
+        f"DELETE FROM {table} AS t USING {projecting.STAGE} s WHERE t._id = s._id AND t._version {older} s._version", []
+    )
+    inserted = execute(
+        f"""INSERT INTO {table} ({listed(names)}, _synced_at) SELECT {listed(names, "s.")}, ?
+            FROM {projecting.STAGE} s ANTI JOIN {table} t USING (_id)""",
+        [at],
+    )
+    return int(inserted[0][0])
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    import duckdb
+
+    connection.begin()
+    committed = False
+    try:
+        yield
+        connection.commit()
+        committed = True
+    except duckdb.TransactionException as problem:
+        raise RetryableError(
+            f"Another statement changed the same table: {problem}.", mend="It is tried again."
+        ) from problem
+    except duckdb.Error as problem:
+        said = str(problem).partition("\n")[0].rstrip(".")
+        raise DataError(
+            f"Rows of a projection cannot be kept: {said}.", mend="Look whether a model or a person took its name."
+        ) from problem
+    finally:
+        if not committed:
+            connection.rollback()
+
+
+def _executing(connection: duckdb.DuckDBPyConnection) -> Execute:
+    return partial(_execute, connection)
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    return connection.execute(sql, list(params)).fetchall()
+
+
+def _column_sql(column: Column) -> str:
+    return f"{ident(column.name)} {duckdb_type(column.type)}"

@@ -1,0 +1,154 @@
+"""Rows of an app's entities in Postgres: typed in a private DuckDB, copied to temporary tables, guarded by version."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from signalroom.failpoints import failpoint
+from signalroom.projection import VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
+from signalroom.stream import Column
+from signalroom.warehouse import postgres_session as session
+from signalroom.warehouse import projecting
+from signalroom.warehouse.bookkeeping import Execute
+from signalroom.warehouse.postgres_apply import column_sql, exists
+from signalroom.warehouse.postgres_copy import send, write_csv
+from signalroom.warehouse.quoting import ident, listed, qualified
+
+if TYPE_CHECKING:
+    import duckdb
+    import psycopg
+    import pyarrow as pa
+
+T = TypeVar("T")
+_KEY = ", PRIMARY KEY (_id)"
+_MISFIT = [Column("_id"), Column("_version", "bigint"), *map(Column, ("column_name", "value", "reason", "raw"))]
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresProjections:
+    """The projections of one Postgres database; see :class:`signalroom.projection.ProjectionStore`.
+
+    Attributes:
+        connect: Yields a connection of its own, closed afterwards.
+    """
+
+    connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]
+
+    @classmethod
+    def of(cls, connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]) -> Self:
+        """Return the projections of a database, its table of states made where it is missing."""
+        with connect() as connection, session.explained("make the table of projections"):
+            if not exists(partial(session.execute, connection), "signalroom.projections"):
+                with connection.transaction():
+                    connection.execute("SELECT pg_advisory_xact_lock(7347)")
+                    for statement in projecting.DDL:
+                        session.execute(connection, statement, [])
+        return cls(connect)
+
+    def upsert(
+        self, entity: Entity, rows: pa.Table, at: datetime, *,
+        state: FollowState | None = None, force: bool = False,
+    ) -> Upserted:  # fmt: skip
+        """Apply rows in one transaction, each only where it is newer than what is there."""
+        with _typed(entity, rows) as (duck, misfits), self._transaction(entity.title) as connection:
+            execute: Execute = partial(session.execute, connection)
+            failpoint("projections.upsert.before")
+            gone = projecting.shape(execute, entity, column_sql, _KEY)
+            held = [Column("_id"), *projecting.META, *entity.columns]
+            _copy(connection, duck, projecting.STAGE, held)
+            _copy(connection, duck, projecting.MISFITS, _MISFIT)
+            applied = _apply(connection, entity, gone, at, "<>" if force else "<")
+            projecting.keep_misfits(execute, entity)
+            if state is not None:
+                projecting.record(execute, entity, state)
+            failpoint("projections.upsert.commit")
+        failpoint("projections.upsert.after")
+        return Upserted(applied, rows.num_rows - applied - misfits, misfits)
+
+    def remove(self, entity: Entity, ids: Sequence[str]) -> int:
+        """Take rows out that the leader does not know at all."""
+        return self._change(entity.title, lambda execute: projecting.remove(execute, entity, ids))
+
+    def rebuild(self, entity: Entity) -> None:
+        """Drop the entity's table and state."""
+        self._change(entity.title, lambda execute: projecting.rebuild(execute, entity))
+
+    def states(self, projection: str) -> Mapping[str, FollowState]:
+        """Return entity -> state."""
+        return self._read(lambda execute: projecting.states(execute, projection))
+
+    def record(self, entity: Entity, state: FollowState) -> None:
+        """Remember a state apart from any row."""
+        self._change(entity.title, lambda execute: projecting.record(execute, entity, state))
+
+    def buckets(self, entity: Entity, digits: int, within: Sequence[str]) -> Mapping[str, Bucket]:
+        """Return the checksums of rows by the first digits of the md5 of their ids."""
+        return self._read(lambda execute: projecting.buckets(execute, entity, digits, within))
+
+    def versions(self, entity: Entity, within: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Return id -> version and hash of the rows of some buckets."""
+        return self._read(lambda execute: projecting.versions(execute, entity, within))
+
+    def waiting(self, entity: Entity) -> Mapping[str, int]:
+        """Return id -> version of the rows that are set aside."""
+        return self._read(lambda execute: projecting.waiting(execute, entity))
+
+    def _read(self, work: Callable[[Execute], T]) -> T:
+        with self.connect() as connection, session.explained("read a projection"):
+            return work(partial(session.execute, connection))
+
+    def _change(self, title: str, work: Callable[[Execute], T]) -> T:
+        with self._transaction(title) as connection:
+            return work(partial(session.execute, connection))
+
+    @contextmanager
+    def _transaction(self, title: str) -> Generator[psycopg.Connection[tuple[Any, ...]]]:
+        with self.connect() as connection, session.explained(f"keep rows of {title}"), connection.transaction():
+            # what was acknowledged is on disk, whatever the server's default
+            connection.execute("SET LOCAL synchronous_commit = on")
+            # one at a time for an entity: two followers neither make its table twice nor wait in a circle
+            session.execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [title])
+            yield connection
+
+
+@contextmanager
+def _typed(entity: Entity, rows: pa.Table) -> Generator[tuple[duckdb.DuckDBPyConnection, int]]:
+    """Yield a private DuckDB that holds the rows, typed, and how many do not fit."""
+    import duckdb
+
+    with duckdb.connect() as duck:
+        duck.execute("SET TimeZone = 'UTC'")
+        yield duck, projecting.stage(duck, entity, rows)[1]
+
+
+def _copy(
+    connection: psycopg.Connection[tuple[Any, ...]], duck: duckdb.DuckDBPyConnection, name: str,
+    columns: Sequence[Column],
+) -> None:  # fmt: skip
+    """Make a temporary table of this transaction and fill it with DuckDB's of the same name."""
+    made: Any = f"CREATE TEMP TABLE {name} ({', '.join(map(column_sql, columns))}) ON COMMIT DROP"
+    connection.execute(made)
+    names = listed([one.name for one in columns])
+    with tempfile.TemporaryDirectory(prefix="signalroom-pulled-") as folder:
+        write_csv(duck, f"SELECT {names} FROM {name}", Path(folder, "rows"))
+        for file in sorted(Path(folder, "rows").glob("*.csv")):
+            send(connection, name, names, file)
+
+
+def _apply(
+    connection: psycopg.Connection[tuple[Any, ...]], entity: Entity, gone: Sequence[str], at: datetime, older: str
+) -> int:
+    """Upsert what is newer; return how many rows that is."""
+    names = [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
+    changed = ", ".join(f"{ident(name)} = excluded.{ident(name)}" for name in (*names[1:], *gone, "_synced_at"))
+    upsert: Any = f"""INSERT INTO {qualified(entity.table)} AS t ({listed(names)}, _synced_at)
+        SELECT {listed(names)}, %s FROM {projecting.STAGE}
+        ON CONFLICT (_id) DO UPDATE SET {changed} WHERE t._version {older} excluded._version"""
+    return connection.execute(upsert, [at]).rowcount
