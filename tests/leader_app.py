@@ -56,9 +56,19 @@ def installed(folder: Path, url: str, **declared) -> Leader:
     return leader
 
 
+def call(leader: Leader, expression: str, *params):
+    """Return the first value of what an SQL expression gives."""
+    return leader.connection.execute(f"select {expression}", params or None).fetchone()[0]
+
+
+def short(changes) -> list[tuple[str, str, int]]:
+    """Return changes as entity, the last digits of the id, and the count of the version within epoch 1."""
+    return [(one.entity, one.entity_id[-1], one.version - 2**40) for one in changes]
+
+
 def page_rows(leader: Leader) -> dict[str, tuple]:
     """Return the rows of pages: id -> name, team, total, version, whether it is gone."""
     rows = leader.connection.execute(
-        f"select _id, name, team_name, total, _version & (2::bigint ^ 40)::bigint - 1, _deleted from {leader.schema}.reporting_page"
+        f"select _id, name, team_name, total, _version & ((1::bigint << 40) - 1), _deleted from {leader.schema}.reporting_page"
     )
     return {row[0]: row[1:] for row in rows}

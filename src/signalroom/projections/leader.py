@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from signalroom.clients.postgres import connect, explained
 from signalroom.errors import ConfigError
@@ -129,6 +129,23 @@ class Leader:
         """
         with explained("relay"):
             return [Change(*row) for row in self._rows(self._relay, [most])]
+
+    def listen(self) -> None:
+        """Have this session told of intentions from here on.
+
+        Raises:
+            ConfigError: The kit is not installed.
+        """
+        self._require()
+        with explained("listen for intentions"):
+            self.connection.execute("listen reporting_intentions")
+
+    def next(self) -> Literal["again", "wait", "soon"]:
+        """Return what a relay does next: work that is there, wait to be notified, or look again in a moment.
+
+        From ``wait`` on, and as long as this session relays no backlog, whoever writes an intention notifies.
+        """
+        return self._rows(f"select {self.schema}.reporting_next()")[0][0]
 
     def drain(self, most: int = 500) -> list[Change]:
         """Relay until nothing is due, and return the rows that changed."""
