@@ -43,6 +43,8 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.manifests": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0004_report_views": "run by alembic; `views ddl` imports it when asked",
     "signalroom.ledger.view_history": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.view_reads": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.view_requests": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.view_tables": "declares tables; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0001_runs_deliveries_archive": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",

@@ -11,6 +11,7 @@ from alert_laws import AlertLaws
 from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
+from request_laws import RequestLaws
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.ledger.store import tables
@@ -53,6 +54,10 @@ class TestViews(ViewLaws):
 
 class TestKeys(KeyLaws):
     """API keys on Postgres."""
+
+
+class TestRequests(RequestLaws):
+    """Refreshes that were asked for, on Postgres."""
 
 
 def test_the_migration_makes_the_tables_we_use(postgres):

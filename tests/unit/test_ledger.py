@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from alert_laws import AlertLaws
 from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
+from request_laws import RequestLaws
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger import ledger as ledger_module
@@ -57,6 +58,10 @@ class TestViews(ViewLaws):
 
 class TestKeys(KeyLaws):
     """API keys on SQLite."""
+
+
+class TestRequests(RequestLaws):
+    """Refreshes that were asked for, on SQLite."""
 
 
 def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):

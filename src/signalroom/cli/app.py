@@ -31,6 +31,7 @@ ENTRIES = {
     "up": Entry("signalroom.cli.up", "Run the jobs on time, with everything they need, on this machine.", _WORK),
     "worker": Entry("signalroom.cli.worker", "Run the jobs for a Temporal server elsewhere.", _WORK),
     "leader": Entry("signalroom.cli.leader", "Have an app's own database keep its reporting rows.", _WORK),
+    "serve": Entry("signalroom.cli.serve", "Answer the API of report views, beside workers elsewhere.", _WORK),
     "watch": Entry("signalroom.cli.watch", "Look for what is wrong, and tell it once to who must know.", _WORK),
     "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),

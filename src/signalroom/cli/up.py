@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -18,9 +19,11 @@ from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError
 
 if TYPE_CHECKING:
+    from signalroom.engine.requested import RequestedRefreshes
     from signalroom.engine.resident import Ready
     from signalroom.engine.server import DevServer
     from signalroom.room import Room
+    from signalroom.web.server import WebServer
 
 _began = time.monotonic()
 
@@ -36,7 +39,7 @@ def up(session: Session, port: int | None, options: tuple[str, ...]) -> None:
     """Run the workspace's jobs on time, until told to stop.
 
     It starts a Temporal server of its own, unless TEMPORAL_ADDRESS names one, and a worker; on 127.0.0.1 it answers
-    /health, /ready and /metrics.
+    the API of report views, /health, /ready and /metrics.
     """
     require_worker()
     from signalroom.engine.ownership import owning
@@ -54,6 +57,7 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
     running = server.start() if server else None  # it comes up while everything else is opened
     try:
         from signalroom.cli.door import Door
+        from signalroom.engine.requested import RequestedRefreshes
         from signalroom.engine.resident import Resident
         from signalroom.web.endpoint import Site
         from signalroom.web.server import WebServer
@@ -65,15 +69,23 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         resident = Resident(room, server)
         web = room.workspace.web
         wanted = web.port if port is None else port
-        site = Site(room, lambda: resident.pulse.poller_seen_at, open_metrics=web.open_metrics)
+        requested = RequestedRefreshes(room)
+        site = Site(room, lambda: resident.pulse.poller_seen_at, requested.wake, web.open_metrics)
         page = WebServer(site, wanted, host or web.host)
         # Where one process owns the file, the others' commands run in this one.
         with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():
-            asyncio.run(resident.run(lambda what: _tell(room, what, page.address), page, running))
+            asyncio.run(resident.run(lambda what: _tell(room, what, page.address), _beside(requested, page), running))
     finally:
         if server:
             server.stop()
     click.echo("Stopped.")
+
+
+@contextmanager
+def _beside(requested: RequestedRefreshes, page: WebServer) -> Generator[None]:
+    """Run what goes on beside the worker."""
+    with requested, page:
+        yield
 
 
 def require_worker() -> None:
@@ -93,6 +105,7 @@ def _tell(room: Room, what: Ready, page: str) -> None:
     counts = ((done.created, "new"), (done.updated, "changed"), (done.removed, "removed"))
     news = ", ".join(f"{len(names)} {word}" for names, word in counts if names)
     click.echo(f"Ready in {time.monotonic() - _began:.1f} s: {room.workspace.name}, Temporal at {what.address}")
+    click.echo(f"API     {page}/api/seeder/jobs")
     click.echo(f"Health  {page}/health, {page}/ready, {page}/metrics")
     if news:
         click.echo(f"Jobs    {news}")

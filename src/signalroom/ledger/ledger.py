@@ -19,6 +19,8 @@ from signalroom.ledger.runs import Runs
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
 from signalroom.ledger.view_history import HistoryRepository
+from signalroom.ledger.view_reads import Monitor
+from signalroom.ledger.view_requests import ViewRequests
 from signalroom.workspace.settings import Secret, injected, setting
 
 
@@ -63,6 +65,8 @@ class Ledger:
         alerts: What is wrong, and was.
         manifests: Report views that are asked for.
         views: What became of each refresh of them.
+        monitor: Views and their history as the front end reads them.
+        requests: Refreshes that somebody asked for.
         keys: Who may call the API.
     """
 
@@ -76,6 +80,8 @@ class Ledger:
         self.alerts = Alerts(store)
         self.manifests = Manifests(store)
         self.views = HistoryRepository(store)
+        self.monitor = Monitor(store)
+        self.requests = ViewRequests(store)
         self.keys = Keys(store)
 
     @classmethod

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from signalroom.failpoints import failpoint
 from signalroom.ledger.store import Store, clean
+from signalroom.ledger.view_requests import new_run_id
 from signalroom.ledger.view_tables import upsert, view_tables
 from signalroom.view import Refreshed, View
 
@@ -47,6 +47,7 @@ class ViewRun:
         fence: Only who holds this number may say how it ended.
         failures: Refreshes in a row that failed before it.
         status_before: Its status when it was taken.
+        asked: Whether somebody asked for it, and it waited in the history.
     """
 
     view: View
@@ -54,6 +55,7 @@ class ViewRun:
     fence: int
     failures: int
     status_before: str = ""
+    asked: bool = False
 
 
 class HistoryRepository:
@@ -68,9 +70,12 @@ class HistoryRepository:
         self._tables = view_tables(store.dialect)
 
     def claim(self, views: Sequence[View], lease_s: float) -> tuple[ViewRun, ...]:
-        """Take the views nobody is refreshing, for ``lease_s`` seconds, and record that each runs."""
+        """Take the views nobody is refreshing, for ``lease_s`` seconds, and record that each runs.
+
+        Where a refresh of one waits because somebody asked for it, this is that refresh.
+        """
         now = self._store.clock.now()
-        run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        run_id = new_run_id(now)
         registry = self._tables.registry
         free = sa.or_(registry.c.lease_until.is_(None), registry.c.lease_until < now)
         wanted = {view.name: view for view in views}
@@ -84,10 +89,11 @@ class HistoryRepository:
                     registry.c.table_name, registry.c.fence
                 )
             ).all()
-            before = self._before(connection, [row.table_name for row in taken])
+            names = [row.table_name for row in taken]
+            before, asked = self._before(connection, names), self._asked(connection, names)
             runs = tuple(
-                ViewRun(wanted[row.table_name], run_id, row.fence, *before.get(row.table_name, (0, "")))
-                for row in taken
+                ViewRun(wanted[name], asked.get(name, run_id), row.fence, *before.get(name, (0, "")), name in asked)
+                for name, row in zip(names, taken, strict=True)
             )
             self._record_start(connection, runs, now)
         failpoint("ledger.views.claim.after")
@@ -109,9 +115,12 @@ class HistoryRepository:
         history, registry, status = self._tables.history, self._tables.registry, self._tables.status
         names = [run.view.name for run in runs]
         with self._store.write() as connection:
+            again = self._asked(connection, names)  # one of them may have been asked for once more
             for run in runs:
+                mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
+                waits = run.asked and run.view.name not in again
                 connection.execute(
-                    history.delete().where(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
+                    history.update().where(mine).values(status="pending") if waits else history.delete().where(mine)
                 )
             connection.execute(registry.update().where(registry.c.table_name.in_(names)).values(lease_until=None))
             connection.execute(
@@ -171,8 +180,15 @@ class HistoryRepository:
             return
         rows = [_row(run) | {"status": "running", "start_time": now} for run in runs]
         stamps = {"records_processed": 0, "bytes_processed": 0, "created_at": now, "updated_at": now}
-        connection.execute(self._tables.history.insert(), [{"run_id": run.run_id} | row | stamps
-                                                           for run, row in zip(runs, rows, strict=True)])  # fmt: skip
+        history = self._tables.history
+        fresh = [{"run_id": run.run_id} | row | stamps for run, row in zip(runs, rows, strict=True) if not run.asked]
+        if fresh:
+            connection.execute(history.insert(), fresh)
+        for run in runs:
+            mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
+            if run.asked:
+                starts = {"status": "running", "start_time": now, "updated_at": now}
+                connection.execute(history.update().where(mine).values(starts))
         kept = [row | {"last_run_id": run.run_id, "updated_at": now} for run, row in zip(runs, rows, strict=True)]
         upsert(connection, self._tables.status, kept)
 
@@ -202,6 +218,13 @@ class HistoryRepository:
         registry = self._tables.registry
         query = sa.select(registry.c.table_name, registry.c.fence).where(registry.c.table_name.in_(names))
         return {row.table_name: row.fence for row in connection.execute(query.with_for_update())}
+
+    def _asked(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, str]:
+        """Return view -> the refresh of it that waits."""
+        history = self._tables.history
+        waiting = sa.select(history.c.table_name, history.c.run_id).where(history.c.status == "pending")
+        found = connection.execute(waiting.where(history.c.table_name.in_(names)))
+        return {row.table_name: row.run_id for row in found}
 
     def _before(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, tuple[int, str]]:
         """Return view -> failures in a row and status."""

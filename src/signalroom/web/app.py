@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import RetryableError, SignalRoomError
-from signalroom.web import health
+from signalroom.web import health, openapi, seeder
 from signalroom.web.access import Doorkeeper
 from signalroom.web.endpoint import Answer, Call, Endpoint, Refusal, Site, missing
 from signalroom.web.gate import App, Gate
@@ -20,8 +20,12 @@ MAX_BODY_BYTES = 256 * 1024
 _MAX_NAME_CHARS = 255
 _log = logging.getLogger("signalroom.web")
 
-ENDPOINTS: tuple[Endpoint, ...] = (*health.ENDPOINTS,)
-"""Every endpoint there is; a module that has some is added here, in one line."""
+_MODULES: tuple[Endpoint, ...] = (
+    *seeder.ENDPOINTS,
+    *health.ENDPOINTS,
+)
+ENDPOINTS = (*_MODULES, openapi.endpoint(_MODULES))
+"""Every endpoint there is; a module that has some is added above, in one line."""
 
 
 def endpoints_of(site: Site) -> tuple[Endpoint, ...]:

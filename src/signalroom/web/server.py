@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import Any, Self
 
-from signalroom.errors import RetryableError
+from signalroom.errors import ConfigError, RetryableError
 from signalroom.web.app import make_app
 from signalroom.web.endpoint import Site
 
@@ -22,13 +22,14 @@ class WebServer:
 
     Args:
         site: What its endpoints may ask.
-        port: Where to answer; another port is taken where this one is in use.
+        port: Where to answer; unless told to insist, another is taken where this one is in use.
         host: On which of the machine's addresses.
+        insist: Rather raise ConfigError than take another port.
     """
 
-    def __init__(self, site: Site, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, site: Site, port: int, host: str = "127.0.0.1", *, insist: bool = False) -> None:
         self._app = make_app(site)
-        self._socket = _listen(host, port)
+        self._socket = _listen(host, port, insist=insist)
         self._ready = threading.Event()
         self._server: Any = None
         self._thread = threading.Thread(target=self._serve, name="web server", daemon=True)
@@ -62,7 +63,7 @@ class WebServer:
         self._socket.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, insist: bool) -> socket.socket:
     """Return a socket that listens on the port, or, said in the log, on another that is free."""
     for wanted in (port, 0):
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -72,6 +73,10 @@ def _listen(host: str, port: int) -> socket.socket:
             sock.listen(128)
         except OSError as problem:
             sock.close()
+            if insist:
+                raise ConfigError(
+                    f"{host}:{port} cannot be listened on: {problem.strerror}.", mend="Name another with --port."
+                ) from problem
             _log.warning("Port %d of [web] is in use (%s); another one is taken.", wanted, problem.strerror)
         else:
             return sock
