@@ -14,6 +14,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-e
 SEED ?= 1
 ROUNDS ?= 1
 EVERY ?= 20
+# And how many due times killed senders share.
+DUE ?= 2000
 EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
@@ -64,6 +66,7 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` over 200 due times; p
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 	@$(BIN)/python tests/soak/soak.py --runs 200
+	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1

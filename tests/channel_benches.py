@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email
 import email.policy
@@ -63,11 +64,11 @@ def slack(clock, **settings):
 
 
 @contextlib.contextmanager
-def slack_webhook(clock):
+def slack_webhook(clock, *, timeout_s=WAIT_S):
     world = SlackApp(clock=clock.monotonic, now=clock.now)
     with serve_apps(world.app) as (url,):
         hook = secret(f"{url}/services/T0/B0/hook")
-        channel = Slack(webhook=hook, timeout_s=WAIT_S, clock=clock)
+        channel = Slack(webhook=hook, timeout_s=timeout_s, clock=clock)
         yield HttpBench(channel, world.app, "/hook", lambda: ["webhook" for _ in world.messages()], askable=False)
 
 
@@ -120,11 +121,11 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def webhook(clock, *, deduplicates=False):
+def webhook(clock, *, deduplicates=False, timeout_s=WAIT_S):
     world = Receiver(knows_keys=deduplicates)
     with serve_apps(world.app) as (url,):
         channel = Webhook(
-            url=secret(f"{url}/in"), secret=secret("whsec"), deduplicates=deduplicates, timeout_s=WAIT_S, clock=clock
+            url=secret(f"{url}/in"), secret=secret("whsec"), deduplicates=deduplicates, timeout_s=timeout_s, clock=clock
         )
         bench = HttpBench(channel, world.app, "/in", lambda: ["webhook" for _ in world.taken], askable=deduplicates)
         bench.world = world
@@ -140,6 +141,7 @@ class MailServer:
 
     def __init__(self):
         self.mails, self.next_data, self.refused, self.recipients_asked = [], "", {}, []
+        self.signed_in = []  # as whom each mail came
 
     async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802 - the library's name
         self.recipients_asked.append(address)
@@ -154,6 +156,9 @@ class MailServer:
             return "451 4.3.0 try later"
         if fault != "lose the message":
             self.mails.append((envelope.rcpt_tos[0], envelope.content))
+            self.signed_in.append(session.auth_data)
+        if fault == "be silent":
+            await asyncio.Event().wait()
         if fault:
             server.transport.abort()
         return "250 2.0.0 queued"
@@ -182,15 +187,15 @@ class MailBench:
 
 
 @contextlib.contextmanager
-def smtp(clock, **settings):
+def smtp(clock, *, scheme="smtp", host="127.0.0.1", login="", server_settings=None, **settings):
     server = MailServer()
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]  # the library cannot be asked which port it was given
-    controller = Controller(server, hostname="127.0.0.1", port=port)
+    controller = Controller(server, hostname="127.0.0.1", port=port, **(server_settings or {}))
     controller.start()
     try:
         given = {"from_": "Reports <reports@example.com>", "to": READERS, "security": "none", "timeout_s": 5.0}
-        channel = Email(**(given | {"smtp": secret(f"smtp://127.0.0.1:{port}"), "clock": clock} | settings))
+        channel = Email(**(given | {"smtp": secret(f"{scheme}://{login}{host}:{port}"), "clock": clock} | settings))
         yield MailBench(channel, server)
     finally:
         controller.stop()

@@ -21,6 +21,12 @@ Security: TypeAlias = Literal["starttls", "tls", "none"]
 
 _PORTS: dict[Security, int] = {"starttls": 587, "tls": 465, "none": 25}
 _LINE_OF_DOTS = re.compile(rb"(?m)^\.")
+_CERTIFICATE_MENDS = {  # by OpenSSL's numbers
+    10: "Let whoever runs the server renew it.",
+    62: "Use the name that is on it.",
+    64: "Use the name that is on it, not the server's number.",
+}
+_UNKNOWN_AUTHORITY = "Name the file of the authority that signed it in SSL_CERT_FILE."
 _NOBODY_GOT_IT = "Nothing was sent; it is tried again with the next attempt."
 
 
@@ -123,8 +129,8 @@ class Server:
         except ssl.SSLCertVerificationError as error:
             _close(session)
             raise ConfigError(
-                f"The certificate of the mail server {self} does not hold: {error.verify_message}.",
-                mend="Use the name that is on it.",
+                f"The certificate of the mail server {self} does not hold: {error.verify_message.rstrip('.')}.",
+                mend=_CERTIFICATE_MENDS.get(error.verify_code, _UNKNOWN_AUTHORITY),
             ) from None
         except (OSError, SMTPException) as error:
             _close(session)
