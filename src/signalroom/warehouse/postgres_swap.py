@@ -1,16 +1,26 @@
-"""A materialized view built aside takes the place of another: with its grants, its indexes and whoever reads it."""
+"""A view built aside takes the place of another: with its grants, its indexes and whoever reads it.
+
+Either may be a materialized view or a plain one. A swap waits for its lock in short turns, since whoever asks for the
+view after it would wait behind it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from signalroom.errors import ConfigError
+from signalroom.errors import ConfigError, RetryableError
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.quoting import ident, literal
 
 if TYPE_CHECKING:
     import psycopg
 
+_LOCK_MS = 50
+_PAUSE_S = 0.05
+_ATTEMPTS = 300
+_KINDS = {"m": "MATERIALIZED VIEW", "v": "VIEW"}
 _INDEXES = """SELECT c.relname, i.indisunique, pg_get_indexdef(i.indexrelid)
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = CAST(? AS regclass) ORDER BY 1"""
 _GRANTS = """SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
@@ -27,6 +37,40 @@ def exists(connection: psycopg.Connection[tuple[Any, ...]], schema: str, name: s
     """Tell whether there is a table or view ``schema.name``."""
     place = f"{ident(schema)}.{ident(name)}"
     return bool(session.execute(connection, "SELECT 1 WHERE to_regclass(?) IS NOT NULL", [place]))
+
+
+def kind_of(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> str:
+    """Return what ``place``, quoted, is, in the words of a statement about it; raises ConfigError for another kind."""
+    found = session.execute(connection, "SELECT relkind FROM pg_class WHERE oid = to_regclass(?)", [place])
+    if not found or found[0][0] not in _KINDS:
+        raise ConfigError(f"{place} is no view.", mend="Rename it, or the manifest that claims its name.")
+    return _KINDS[found[0][0]]
+
+
+@contextmanager
+def brief_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> Generator[None]:
+    """Yield a transaction whose statements wait for a lock only as long as readers behind it may be held up."""
+    with connection.transaction():
+        session.execute(connection, f"SET LOCAL lock_timeout = {_LOCK_MS}", [])
+        yield
+
+
+def in_turns(connection: psycopg.Connection[tuple[Any, ...]], act: Callable[[], None]) -> None:
+    """Run ``act`` in a transaction until it gets its locks, each time for a short turn.
+
+    Raises:
+        RetryableError: Somebody held them through all turns.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with session.explained("publish the view"), brief_lock(connection):
+                act()
+        except RetryableError:
+            if attempt == _ATTEMPTS:
+                raise
+            session.execute(connection, f"SELECT pg_sleep({_PAUSE_S})", [])
+        else:
+            return
 
 
 class Swap:
@@ -49,9 +93,10 @@ class Swap:
             if exists(self._connection, self._schema, self._name):
                 self._replace()
             else:
-                self._run(f"ALTER MATERIALIZED VIEW {self._next} RENAME TO {ident(self._name)}")
+                self._run(f"ALTER {kind_of(self._connection, self._next)} {self._next} RENAME TO {ident(self._name)}")
 
     def _replace(self) -> None:
+        old, new = kind_of(self._connection, self._old), kind_of(self._connection, self._next)
         self._run("SET LOCAL search_path = pg_catalog")  # what reads the view is then written with its schema
         indexes = self._ask(_INDEXES)
         grants = self._ask(_GRANTS)
@@ -63,12 +108,12 @@ class Swap:
                 mend="Make it a plain view, or drop it and make it again after the refresh.",
             )
         past = ident(f"{self._next.rpartition('.')[2][1:-1]}_past")
-        self._run(f"ALTER MATERIALIZED VIEW {self._old} RENAME TO {past}")
-        self._run(f"ALTER MATERIALIZED VIEW {self._next} RENAME TO {ident(self._name)}")
+        self._run(f"ALTER {old} {self._old} RENAME TO {past}")
+        self._run(f"ALTER {new} {self._next} RENAME TO {ident(self._name)}")
         for place, _, text in readers:  # keeps their grants; they find the new one under the name
             self._run(f"CREATE OR REPLACE VIEW {place} AS {text}")
-        self._run(f"DROP MATERIALIZED VIEW {ident(self._schema)}.{past}")
-        for name, unique, text in indexes:
+        self._run(f"DROP {old} {ident(self._schema)}.{past}")
+        for name, unique, text in indexes if new == _KINDS["m"] else ():  # a plain view has none
             self._keep_index(name, text.partition(" USING ")[2], unique=unique)
         self._run(f"SET LOCAL ROLE {ident(self._role)}")
         for grantee, privilege, grantable in grants:
@@ -76,7 +121,7 @@ class Swap:
             self._run(f"GRANT {privilege} ON {self._old} TO {grantee}{more}")
         self._run("RESET ROLE")
         if comment is not None:
-            self._run(f"COMMENT ON MATERIALIZED VIEW {self._old} IS {literal(comment)}")
+            self._run(f"COMMENT ON {new} {self._old} IS {literal(comment)}")
 
     def _keep_index(self, name: str, text: str, *, unique: bool) -> None:
         """Give the new view an index of the old one: unless it has its like, or its columns are no more."""
