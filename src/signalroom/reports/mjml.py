@@ -32,7 +32,8 @@ def to_html(source: str, where: str) -> str:
     lint(source, f"{where} as rendered")
     try:
         # A stray & in a label written without escaping is text to a browser and an error to an XML parser.
-        return mrml.to_html(_ENTITY.sub("&amp;", source)).content
+        # Without fonts of its own choosing: it would fetch Roboto from afar wherever a style names it, and tell who reads.
+        return mrml.to_html(_ENTITY.sub("&amp;", source), render_options=mrml.RenderOptions(fonts={})).content
     except OSError as error:
         raise ConfigError(f"{where} is not well formed: {error}.", mend="Close every tag that it opens.") from error
 
