@@ -10,7 +10,7 @@ Level: TypeAlias = Literal["warning", "critical"]
 AlertState: TypeAlias = Literal["open", "acknowledged", "snoozed", "resolved"]
 Kind: TypeAlias = Literal[
     "warehouse", "missed", "failure", "delivery", "freshness", "zero rows", "missing slice", "volume", "figure",
-    "rejects",
+    "restatement", "rejects",
 ]  # fmt: skip
 """What a check looks at, the most upstream first: of several findings the first kind gives its alert the title."""
 

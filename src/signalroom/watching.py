@@ -19,12 +19,14 @@ from signalroom.workspace.parts import CheckSettings, parse_age
 
 if TYPE_CHECKING:
     from signalroom.alerts.checks import StreamLoad
+    from signalroom.alerts.restated import Sent
     from signalroom.room import Room
 
 _BY_LEDGER: Final[frozenset[Kind]] = frozenset({"missed", "failure", "delivery"})
 _AND_ITS_SILENCE: Final[frozenset[Kind]] = frozenset({*_BY_LEDGER, "warehouse"})
 _RUNS: Final = 1000
 _HISTORY: Final = timedelta(days=50)
+_RESTATED_FOR: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def _by_ledger(room: Room) -> Iterator[Finding]:
 
 def _by_warehouse(room: Room) -> Iterator[Finding]:
     from signalroom.alerts import checks
+    from signalroom.alerts.restated import restated
 
     settings, zone, now = room.workspace.alerts, room.workspace.timezone, room.clock.now()
     yesterday = local_today(room.clock, zone) - timedelta(days=1)
@@ -118,6 +121,8 @@ def _by_warehouse(room: Room) -> Iterator[Finding]:
     yield from checks.rejected(_rejects(room, now - timedelta(days=7)))
     for check in settings.checks.values():
         yield from _figure(room, check, yesterday)
+    if (share := settings.restated_share) is not None:
+        yield from restated(_sent(room, now - _RESTATED_FOR), share)
 
 
 def _loads(room: Room, since: datetime) -> list[StreamLoad]:
@@ -178,6 +183,45 @@ def _figure(room: Room, check: CheckSettings, day: date) -> Iterator[Finding]:
         yield wrong(f"{title} is {'low' if drifted.value < drifted.usual else 'high'}", details, mend)
 
 
+def _sent(room: Room, since: datetime) -> Iterator[Sent]:
+    """Yield the newest report of each day that was over when it was made, beside what it would say now."""
+    from signalroom.alerts.restated import Sent
+
+    zone = room.workspace.timezone
+    with room.warehouse.snapshot() as ask:
+        built = room.warehouse.built_from(ask)
+        for name, report in room.reports.items():
+            # What is not asked of a day goes on changing, and restates nothing.
+            queries = tuple(query for query in report.queries if query.one and "report_date" in query.parameters)
+            if not queries and not (report.declared and "report_date" in report.declared.wants):
+                continue
+            figures = replace(report, queries=queries)
+            seen: set[date] = set()
+            for digest in _digests(room, name, since):
+                archived = room.ledger.archive.get(digest)
+                about: Any = archived.message.data.get("_report") if archived else None
+                if archived is None or not about:
+                    continue
+                day, as_of = date.fromisoformat(about["report_date"]), datetime.fromisoformat(about["as_of"])
+                over = as_of.astimezone(ZoneInfo(zone)).date() > day
+                if not over or day in seen or (built and built == archived.message.load_ids):
+                    continue  # with the same loads beneath it nothing can have moved
+                seen.add(day)
+                try:
+                    now = figures.collect(
+                        lambda sql, params: ask(sql, params).to_pylist(), report_date=day, timezone=zone
+                    )
+                except (ConfigError, DataError):
+                    break  # it cannot be made any more: its next run fails, and that is told
+                yield Sent(name, day, as_of, archived.message.data, now)
+
+
+def _digests(room: Room, report: str, since: datetime) -> list[str]:
+    """Return the messages of a report that somebody has, each once, the latest due first."""
+    sent = room.ledger.deliveries.list(report, state="sent", limit=_RUNS)
+    return list(dict.fromkeys(one.digest for one in sent if one.due_at > since and one.digest))
+
+
 def _values(room: Room, check: CheckSettings, day: date) -> dict[date, Decimal]:
     """Return a check's figures by day; a value without a day is the day's own, and null is left out."""
     rows = room.warehouse.query(check.sql, {"report_date": day}).to_pylist()
@@ -207,12 +251,12 @@ def _untold(room: Room, known: Sequence[Alert]) -> Iterator[Any]:
 
     for notice in routes.notices(known, room.workspace.alerts, room.clock.now()):
         begun = [replace(notice, what=what) for what in ("open", "critical")]
-        told = any(_sent(room, one) for one in begun)
-        if not _sent(room, notice) and (told or notice.what != "resolved"):
+        told = any(_was_told(room, one) for one in begun)
+        if not _was_told(room, notice) and (told or notice.what != "resolved"):
             yield notice
 
 
-def _sent(room: Room, notice: Any) -> bool:
+def _was_told(room: Room, notice: Any) -> bool:
     recipients = room.channel(notice.channel).recipients()
     keys = [delivery_key(notice.name, notice.due_at, notice.channel, recipient) for recipient in recipients]
     return all((one := room.ledger.deliveries.get(key)) is not None and one.state == "sent" for key in keys)

@@ -14,6 +14,7 @@ from signalroom.errors import ConfigError
 from signalroom.workspace.settings import injected, setting
 
 _AGE: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
+_SHARE: Final = re.compile(r"\d{1,4}(\.\d{1,4})?%")
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
@@ -125,11 +126,25 @@ class AlertSettings:
         factory=dict,
         example='{ everflow = "10h" }',
     )
+    restated: str = setting(
+        "How far a figure of a report may move after the report went out, of a day that was over; empty for any.",
+        default="5%",
+        example='"2%"',
+    )
     checks: Mapping[str, CheckSettings] = setting("Figures of the team's own, by name.", factory=dict)
 
     def __post_init__(self) -> None:
         for age in (self.grace, *self.fresh.values()):
             parse_age(age)
+        if self.restated and not _SHARE.fullmatch(self.restated):
+            raise ConfigError(
+                f"alerts.restated: {self.restated!r} is no share.", mend='Write e.g. restated = "5%", or "" for never.'
+            )
+
+    @property
+    def restated_share(self) -> Decimal | None:
+        """``restated`` as a fraction, e.g. 0.05; None for never."""
+        return Decimal(self.restated.removesuffix("%")) / 100 if self.restated else None
 
 
 @dataclass(frozen=True, slots=True)
