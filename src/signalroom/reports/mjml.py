@@ -32,7 +32,7 @@ def to_html(source: str, where: str) -> str:
     lint(source, f"{where} as rendered")
     try:
         # A stray & in a label written without escaping is text to a browser and an error to an XML parser.
-        # Without fonts of its own choosing: it would fetch Roboto from afar wherever a style names it, and tell who reads.
+        # Left alone it fetches Roboto from afar wherever a style names it, and so tells when and where a mail is read.
         return mrml.to_html(_ENTITY.sub("&amp;", source), render_options=mrml.RenderOptions(fonts={})).content
     except OSError as error:
         raise ConfigError(f"{where} is not well formed: {error}.", mend="Close every tag that it opens.") from error
