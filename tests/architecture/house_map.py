@@ -17,7 +17,7 @@ BEGIN, END = "<!-- modules: written by `make docs` -->", "<!-- modules end -->"
 
 # Reading order: the nouns, then what happens to a row, then who makes it happen, then the world outside.
 ORDER = (
-    "", "workspace", "clients", "ledger", "sources", "lake", "records", "warehouse", "models", "projections", "reports", "channels", "alerts",
+    "", "workspace", "clients", "ledger", "sources", "capture", "lake", "records", "warehouse", "models", "projections", "reports", "channels", "alerts",
     "engine", "cli", "testing", "simulators",
 )  # fmt: skip
 

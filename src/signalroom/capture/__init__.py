@@ -1,0 +1,1 @@
+"""Changes of a Postgres database as columns: logical decoding and COPY, decoded to Arrow without a loop over rows."""

@@ -1,0 +1,237 @@
+"""The slot that keeps the WAL for us, and the publication that says what is in it.
+
+A first snapshot is taken under a slot of its own, ``<slot>_new``; only once the snapshot is in the warehouse the slot
+``<slot>`` is made, as a copy of it. So ``<slot>_new`` is never more than an unfinished snapshot and may be dropped by
+whoever begins again, and ``<slot>`` is never touched by a workspace that has no position of its own in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from signalroom.clients.replication import Database, Replication, address, quoted, spelt
+from signalroom.errors import ConfigError, RetryableError
+from signalroom.failpoints import failpoint
+from signalroom.position import Json
+from signalroom.sources.postgres_catalog import Catalogue, table_sql
+
+_SLOTS = """
+    SELECT slot_name, plugin, database = current_database(), active, coalesce(wal_status, 'reserved'),
+           confirmed_flush_lsn::text, pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+           ELSE pg_current_wal_lsn() END, restart_lsn)::bigint
+    FROM pg_replication_slots WHERE slot_name IN (%s, %s)"""
+_WAITS = 50  # of a tenth of a second: a connection that died frees its slot as soon as the server notices
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A replication slot as the server shows it.
+
+    Attributes:
+        name: Its name.
+        ours: Whether it is of this database and decodes by pgoutput.
+        active: Whether somebody reads from it now.
+        lost: Whether the server removed WAL it needs.
+        confirmed: WAL address up to which it has forgotten.
+        held_bytes: WAL that the server keeps for it.
+    """
+
+    name: str
+    ours: bool
+    active: bool
+    lost: bool
+    confirmed: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where the capture stopped, and in what: the value of its position.
+
+    Attributes:
+        system: The system's identifier.
+        timeline: Its timeline.
+        lsn: WAL address up to which every transaction is in the lake.
+        base: What is added to a WAL address to make ``_seq``, so that it grows even where addresses begin anew.
+        snapshot: The setting under which the snapshot was taken.
+        shapes: ``schema.table`` -> its columns when they were last seen.
+    """
+
+    system: str
+    timeline: int
+    lsn: int
+    base: int
+    snapshot: int
+    shapes: Mapping[str, Json]
+
+    @classmethod
+    def of(cls, value: Json) -> Mark | None:
+        """Return the mark that a position holds; None where there is none."""
+        if not isinstance(value, Mapping):
+            return None
+        shapes = value["shapes"]
+        return cls(
+            str(value["system"]), int(str(value["timeline"])), address(str(value["lsn"])), int(str(value["base"])),
+            int(str(value["snapshot"])), shapes if isinstance(shapes, Mapping) else {},
+        )  # fmt: skip
+
+    def json(self) -> dict[str, Json]:
+        """Return it as a position holds it."""
+        return {
+            "system": self.system, "timeline": self.timeline, "lsn": spelt(self.lsn), "base": self.base,
+            "snapshot": self.snapshot, "shapes": self.shapes,
+        }  # fmt: skip
+
+
+def unfinished(slot: str) -> str:
+    """Return the name of the slot under which a first snapshot is taken."""
+    return f"{slot}_new"
+
+
+def slots(database: Database, slot: str) -> dict[str, Slot]:
+    """Return the slots called ``slot`` and its unfinished one, as far as they exist."""
+    return {
+        row[0]: Slot(
+            row[0],
+            row[1] == "pgoutput" and bool(row[2]),
+            row[3],
+            row[4] == "lost",
+            address(row[5] or "0/0"),
+            row[6] or 0,
+        )
+        for row in database.rows(_SLOTS, slot, unfinished(slot))
+    }
+
+
+def idle(database: Database, slot: str) -> dict[str, Slot]:
+    """Return the slots once nobody reads from them.
+
+    Raises:
+        RetryableError: Somebody still does after five seconds.
+        ConfigError: One belongs to another database or another kind of reader.
+    """
+    for _ in range(_WAITS):
+        found = slots(database, slot)
+        foreign = [one.name for one in found.values() if not one.ours]
+        if foreign:
+            raise ConfigError(
+                f"The slot {foreign[0]!r} is another database's or another reader's.", mend="Choose another `slot`."
+            )
+        if not any(one.active for one in found.values()):
+            return found
+        database.rows("SELECT pg_sleep(0.1)")
+    raise RetryableError(f"Another process reads from the slot {slot!r}.", mend="Let one process capture at a time.")
+
+
+def gap(mark: Mark, found: Mapping[str, Slot], slot: str, system: str, timeline: int) -> str:
+    """Return why the changes after ``mark`` are not all there any more, as half a sentence; empty where they are."""
+    if mark.system != system:
+        return "the database is another one: its system identifier differs"
+    if mark.timeline != timeline:
+        return "a standby was promoted since: transactions may be gone"
+    one = found.get(slot) or found.get(unfinished(slot))
+    if one is None:
+        return f"the slot {slot!r} is gone"
+    if one.lost:
+        return f"the server has removed WAL that the slot {slot!r} needs"
+    if one.confirmed > mark.lsn:
+        return f"the slot {slot!r} was made anew or moved on to {spelt(one.confirmed)}, beyond {spelt(mark.lsn)}"
+    return ""
+
+
+def begin(
+    database: Database, wire: Replication, slot: str, found: Mapping[str, Slot], *, known: bool
+) -> tuple[int, int, str]:
+    """Create the slot of a new snapshot.
+
+    Args:
+        database: An ordinary connection.
+        wire: The connection whose snapshot it is.
+        slot: The name of the slot.
+        found: The slots there are.
+        known: Whether this workspace has a position in it: only then ``slot`` itself is dropped.
+
+    Returns:
+        A WAL address below that of every change the slot will tell, its consistent point, and the snapshot's name.
+
+    Raises:
+        ConfigError: The slot exists and this workspace has no position in it.
+    """
+    if slot in found and not known:
+        raise ConfigError(
+            f"The slot {slot!r} exists, and this workspace has no position in it.",
+            mend="If another deployment reads from it, choose another `slot`; if none does, run "
+            f"SELECT pg_drop_replication_slot('{slot}') and sync again.",
+        )
+    for name in found:
+        failpoint("capture.slot.drop")
+        database.rows("SELECT pg_drop_replication_slot(%s)", name)
+    # A transaction that is under way now commits behind the consistent point but may have changed rows before it:
+    # the rows of the snapshot must be older than any change that is told.
+    (before,) = database.rows("SELECT pg_current_wal_insert_lsn()::text")[0]
+    consistent, snapshot = wire.create_slot(unfinished(slot))
+    failpoint("capture.slot.created")
+    return address(before), consistent, snapshot
+
+
+def settle(database: Database, slot: str, lsn: int) -> None:
+    """Let the server forget what lies before ``lsn``, and give a snapshot's slot its name.
+
+    Raises:
+        RetryableError: Somebody reads from the slot.
+    """
+    found = idle(database, slot)
+    early = unfinished(slot)
+    if slot not in found and early in found:
+        failpoint("capture.slot.copy")
+        database.rows("SELECT pg_copy_logical_replication_slot(%s, %s, false)", early, slot)
+        failpoint("capture.slot.copied")
+        found = slots(database, slot)
+    if slot in found and early in found:
+        database.rows("SELECT pg_drop_replication_slot(%s)", early)
+        failpoint("capture.slot.named")
+    one = found.get(slot)
+    if one is not None and not one.lost and one.confirmed < lsn:
+        failpoint("capture.confirm")
+        database.rows("SELECT pg_replication_slot_advance(%s, %s::pg_lsn)", slot, spelt(lsn))
+        failpoint("capture.confirmed")
+
+
+def publish(database: Database, publication: str, catalogue: Catalogue) -> None:
+    """Create the publication, or add to it the tables it does not have.
+
+    Raises:
+        ConfigError: The user may not, with the statement its owner can run.
+    """
+    wanted = [table_sql(found.shape) for found in catalogue.tables.values()]
+    statements = statements_to_publish(database, publication, catalogue)
+    for statement in statements:
+        try:
+            database.run(statement)
+        except ConfigError as problem:
+            raise ConfigError(
+                f"The publication {publication!r} of {len(wanted)} tables cannot be made: {problem.message}",
+                mend=f"Let the tables' owner run: {statement};",
+            ) from problem
+
+
+def statements_to_publish(database: Database, publication: str, catalogue: Catalogue) -> Sequence[str]:
+    """Return the SQL that makes the publication tell all changes of the tables; none where it does."""
+    root = database.rows("SELECT pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication "
+                         "WHERE pubname = %s", publication)  # fmt: skip
+    every = ", ".join(table_sql(found.shape) for found in catalogue.tables.values())
+    name = quoted(publication)
+    if not root:
+        return [f"CREATE PUBLICATION {name} FOR TABLE {every} WITH (publish_via_partition_root = true)"]
+    needed: list[str] = []
+    if not root[0][0]:
+        needed.append(f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true)")
+    if not root[0][1]:
+        needed.append(f"ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')")
+    held = {f"{row[0]}.{row[1]}" for row in database.rows(
+        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s", publication)}  # fmt: skip
+    missing = [table_sql(found.shape) for title, found in catalogue.tables.items() if title not in held]
+    if missing:
+        needed.append(f"ALTER PUBLICATION {name} ADD TABLE {', '.join(missing)}")
+    return needed

@@ -1,0 +1,165 @@
+"""The changes there are: from the slot by replication, or by asking again and again where that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from signalroom.capture.decoding import Decoder, NeedsText
+from signalroom.capture.shapes import Shape, require_compatible, require_identity
+from signalroom.capture.spool import Spool
+from signalroom.clients.replication import Database, Replication, spelt
+from signalroom.clock import Clock
+from signalroom.errors import RetryableError
+from signalroom.failpoints import failpoint
+from signalroom.position import Json
+from signalroom.sources.postgres_catalog import Catalogue
+from signalroom.sources.postgres_slot import Mark
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ASK_AFTER_S = 0.2
+_STREAMED_SINCE = 140000  # transactions in progress, and binary cells
+
+
+@dataclass(slots=True)
+class Changes:
+    """Reads what committed since a mark, up to the end of the WAL when it began.
+
+    Attributes:
+        url: The database.
+        slot: The slot to read from.
+        publication: What it is read by.
+        catalogue: The tables as they are now.
+        keys: ``schema.table`` -> its key columns.
+        mark: Where to begin.
+        clock: What waits are measured by.
+        folder: Where large transactions are kept meanwhile.
+        mode: How it is read.
+        timeout_s: Seconds the server may be silent.
+        part_bytes: Bytes after which rows are handed over.
+        most_bytes: Bytes after which the next end of a transaction is the last; 0 for no such end.
+        reached: WAL address up to which every transaction was handed over, once all was read.
+        shapes: ``schema.table`` -> its columns when they were last seen.
+    """
+
+    url: str
+    slot: str
+    publication: str
+    catalogue: Catalogue
+    keys: Mapping[str, Sequence[str]]
+    mark: Mark
+    clock: Clock
+    folder: Path
+    mode: Literal["stream", "poll"]
+    timeout_s: int
+    part_bytes: int
+    most_bytes: int
+    reached: int = 0
+    shapes: dict[str, Json] = field(default_factory=dict[str, "Json"])
+
+    def read(self, target: int) -> Iterator[tuple[str, pa.Table]]:
+        """Yield ``schema.table`` and rows of it until everything up to ``target`` was told.
+
+        Raises:
+            ConfigError: A table changed its shape so that it needs a new snapshot.
+            RetryableError: The connection was lost, or the server was silent for too long.
+            DataError: The server sent what cannot be read.
+        """
+        self.shapes = dict(self.mark.shapes)
+        self.reached = self.mark.lsn
+        binary = self.catalogue.binary
+        with Spool(self.folder) as spool:
+            decoder = Decoder(
+                self.keys, spool, self.catalogue.bases, binary=binary, base=self.mark.base, on_shape=self._meet
+            )
+            while True:
+                try:
+                    yield from (
+                        self._polled(decoder, target, binary)
+                        if self.mode == "poll"
+                        else self._streamed(decoder, target, binary)
+                    )
+                except NeedsText:
+                    self.reached = max(self.reached, decoder.whole)
+                    decoder.as_text()
+                    binary = False
+                else:
+                    return
+
+    def _streamed(self, decoder: Decoder, target: int, binary: bool) -> Iterator[tuple[str, pa.Table]]:
+        taken = 0
+        with Replication(self.url, timeout_s=self.timeout_s) as wire:
+            wire.start(self.slot, self.reached, self._options(binary))
+            heard, since_s = 0, self.clock.monotonic()
+            while True:
+                messages = wire.receive(_ASK_AFTER_S)
+                now_s = self.clock.monotonic()
+                if messages or wire.heard > heard:
+                    heard, since_s = wire.heard, now_s
+                elif now_s - since_s > self.timeout_s:
+                    raise RetryableError(f"Postgres has said nothing for {self.timeout_s} s.", mend="Try again later.")
+                decoder.feed(messages)
+                if decoder.bytes >= self.part_bytes:
+                    taken += decoder.bytes
+                    yield from _tables(decoder)
+                    wire.ask(self.clock.now().timestamp(), reply=False)
+                if not decoder.inside:
+                    self.reached = max(self.reached, decoder.whole, wire.reached)
+                    full = self.most_bytes and taken + decoder.bytes >= self.most_bytes
+                    if self.reached >= target or full:
+                        break
+                if not messages:
+                    wire.ask(self.clock.now().timestamp())
+            yield from _tables(decoder)
+
+    def _polled(self, decoder: Decoder, target: int, binary: bool) -> Iterator[tuple[str, pa.Table]]:
+        options = self._options(binary)
+        options.pop("streaming", None)  # what is asked for by SQL comes once it has committed
+        named = ", ".join(f"'{name}', '{value.replace(chr(39), chr(39) * 2)}'" for name, value in options.items())
+        sql = (
+            "COPY (SELECT lsn, data FROM pg_logical_slot_peek_binary_changes("
+            f"'{self.slot}', '{spelt(target)}', NULL, {named})) TO STDOUT (FORMAT binary)"
+        )
+        with ExitStack() as held:
+            database = held.enter_context(Database(self.url, timeout_s=self.timeout_s))
+            behind = False
+            for records in database.copy(sql):
+                messages: list[bytes] = []
+                for record in records:
+                    kind = record[18:19]
+                    if kind == b"B":  # asked from what was confirmed: transactions before the mark come again
+                        behind = int.from_bytes(record[19:27], "big") < self.reached
+                    if not behind:
+                        messages.append(b"w" + record[6:14] + bytes(16) + record[18:])
+                decoder.feed(messages)
+                if decoder.bytes >= self.part_bytes:
+                    yield from _tables(decoder)
+            yield from _tables(decoder)
+        self.reached = max(self.reached, decoder.whole, target)
+
+    def _options(self, binary: bool) -> dict[str, str]:
+        name = self.publication.replace('"', '""')
+        options = {"proto_version": "1", "publication_names": f'"{name}"'}
+        if self.catalogue.version >= _STREAMED_SINCE:
+            options |= {"proto_version": "2", "streaming": "on"}
+        return options | ({"binary": "true"} if binary else {})
+
+    def _meet(self, shape: Shape) -> None:
+        """Take a table's shape in, or refuse it."""
+        require_identity(shape, self.keys[shape.title])
+        known: Any = self.shapes.get(shape.title) or ()
+        require_compatible(shape, known)
+        self.shapes[shape.title] = shape.record()
+
+
+def _tables(decoder: Decoder) -> Iterator[tuple[str, pa.Table]]:
+    import pyarrow as pa
+
+    for title, batches in decoder.take():
+        failpoint("capture.stream.part")
+        yield title, pa.Table.from_batches(batches)

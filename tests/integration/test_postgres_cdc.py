@@ -1,0 +1,239 @@
+"""Capture from a real server's WAL equals the tables it was captured from, whatever happened to them in between."""
+
+import threading
+from random import Random
+
+import psycopg
+import pytest
+
+from captured import Follower, captured, rows_of
+from signalroom.errors import ConfigError
+from signalroom.sources.postgres_cdc import CapturedTable
+
+pytestmark = pytest.mark.slow
+
+TYPES = """
+    CREATE TYPE mood AS ENUM ('sad', 'ok');
+    CREATE DOMAIN cents AS numeric(10,2);
+    CREATE TYPE pair AS (a int, b text);
+    CREATE TABLE t (id bigint PRIMARY KEY, i2 int2, i4 int4, f4 real, f8 double precision, n numeric, n2 numeric(12,2),
+        n3 numeric(38,10), b boolean, tx text, vc varchar(20), ch char(5) NOT NULL DEFAULT 'q', by bytea, u uuid, d date,
+        ts timestamp, tz timestamptz, j json, jb jsonb, m mood, c cents {exotic})"""
+EXOTIC = ", tm time, iv interval, a int[], ta text[], r int4range, p pair, ip inet, twice bigint GENERATED ALWAYS AS (id * 2) STORED"
+ROWS = """
+    INSERT INTO t (id,i2,i4,f4,f8,n,n2,n3,b,tx,vc,ch,by,u,d,ts,tz,j,jb,m,c)
+    SELECT g, g % 100, -g, g * 1.1, g / 3.0::float8, g * 1.10::numeric, g / 7.0, g * 123456789012345.123, g % 2 = 0,
+        repeat('é', g % 30), 'x' || g, 'ab', decode(md5(g::text), 'hex'), md5(g::text)::uuid, date '2020-01-01' + g,
+        timestamp '2020-01-01 10:00:00.5' + g * interval '1 s', now(), '{"a": 1}', '{"b": [1, 2]}', 'ok', g * 1.5
+    FROM generate_series(1, 300) g;
+    INSERT INTO t (id,f8,n,n2,d,ts,tz) VALUES
+        (1001,'NaN','NaN',1,'infinity','-infinity','0044-03-15 10:00:00.25+00 BC'),
+        (1002,'Infinity','Infinity','NaN','0001-03-15 BC','20000-01-01','infinity'),
+        (1003,'-Infinity','-123456789012345678901234567890.00012',-0.01,'10000-01-01','0001-01-01',null),
+        (1004,0,0,0,'0001-01-01','9999-12-31 23:59:59.999999',null), (1005,1,0.00001,0,null,null,null),
+        (1006,1,10000.5,0,null,null,null), (1007,1,100000000,0,null,null,null), (1008,1,-0.0001000,null,null,null,null)"""
+
+
+@pytest.fixture
+def dsn(postgres):
+    return postgres()
+
+
+def run(dsn, *statements):
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def assert_same(follower, dsn, table="t"):
+    assert follower.tables[table] == rows_of(dsn, table, follower.source.tables[table].key)
+
+
+@pytest.mark.parametrize("exotic", ["", EXOTIC])
+@pytest.mark.parametrize("mode", ["stream", "poll"])
+def test_every_type_arrives_as_the_table_has_it(dsn, tmp_path, mode, exotic):
+    run(dsn, TYPES.format(exotic=exotic), ROWS)
+    if exotic:
+        run(dsn, """UPDATE t SET tm = '24:00', iv = '1 mon 2 days 03:04:05.6', a = '{1,null,3}', ta = '{"a b",NULL,""}',
+            r = '[1,5)', p = row(1, 'x,y'), ip = '10.0.0.1/8'""")  # fmt: skip
+    follower = Follower(captured(dsn, tmp_path, tables=["t"], mode=mode))
+    assert follower.sync() == 308
+    assert_same(follower, dsn)
+    copy = "id+20000,i2,i4,f4,f8,n,n2,n3,b,tx,vc,ch,by,u,d,ts,tz,j,jb,m,c"
+    run(dsn, "UPDATE t SET i4 = i4 + 1 WHERE id < 20", "DELETE FROM t WHERE id BETWEEN 50 AND 60",
+        "UPDATE t SET id = id + 5000 WHERE id IN (70, 71)", f"INSERT INTO t SELECT {copy} FROM t")  # fmt: skip
+    follower.sync(confirm=False)
+    assert_same(follower, dsn)
+    run(dsn, "TRUNCATE t; INSERT INTO t (id, tx) VALUES (1, '')", "ALTER TABLE t ADD extra text",
+        "INSERT INTO t (id, extra) VALUES (2, 'e')", "ALTER TABLE t ADD tags text[]",
+        "INSERT INTO t (id, tags) VALUES (3, '{a,b}')")  # fmt: skip
+    follower.sync()
+    before = follower.tables["t"]
+    follower.tables["t"] = {key: {"extra": None, "tags": None} | row for key, row in before.items()}
+    assert_same(follower, dsn)
+    assert follower.sync() == 0
+
+
+def test_a_type_without_a_binary_form_that_comes_and_goes_within_a_transaction(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a')")
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    follower.sync()
+    run(dsn, "INSERT INTO t VALUES (2, 'b')", "BEGIN; INSERT INTO t VALUES (3, 'c'); ALTER TABLE t ADD a int[]; "
+        "INSERT INTO t VALUES (4, 'd', '{1}'); ALTER TABLE t DROP a; INSERT INTO t VALUES (5, 'e'); COMMIT")  # fmt: skip
+    assert follower.sync() == 4
+    assert sorted(row["id"] for row in follower.tables["t"].values()) == ["1", "2", "3", "4", "5"]
+    assert follower.tables["t"]["4",]["a"] == "{1}"
+
+
+@pytest.mark.parametrize("identity", ["DEFAULT", "FULL"])
+def test_text_that_did_not_change_is_kept(dsn, tmp_path, identity):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, n int, long text)", "ALTER TABLE t ALTER long SET STORAGE EXTERNAL",
+        f"ALTER TABLE t REPLICA IDENTITY {identity}",
+        "INSERT INTO t SELECT g, g, repeat(g::text, 4000) FROM generate_series(1, 9) g")  # fmt: skip
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    follower.sync()
+    run(
+        dsn,
+        "UPDATE t SET n = n + 1 WHERE id < 5",
+        "UPDATE t SET long = 'short' WHERE id = 2",
+        "UPDATE t SET id = 70 WHERE id = 7",
+    )
+    follower.sync()
+    unset = [one for batch in follower.batches for one in batch.content["_unset"].to_pylist() if one]
+    assert unset == ([["long"]] * 5 if identity == "DEFAULT" else [])
+    if identity == "DEFAULT":  # what a warehouse takes from the row it has, a moved row takes from nobody
+        follower.tables["t"]["70",]["long"] = "7" * 4000
+    assert_same(follower, dsn)
+
+
+def test_a_snapshot_under_way_joins_the_stream_without_gap_or_overlap(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v int, w text)",
+        "INSERT INTO t SELECT g, 0, repeat('x', 300) FROM generate_series(1, 20000) g")  # fmt: skip
+    stop = threading.Event()
+
+    def write(number):
+        random = Random(number)
+        with psycopg.connect(dsn) as connection:
+            while not stop.is_set():
+                for _ in range(random.randint(1, 20)):
+                    key = random.randint(1, 20_200) // 4 * 4 + number  # each writer has rows of its own
+                    verb = random.choice(["INSERT INTO t VALUES (%s, 1, 'new') ON CONFLICT (id) DO UPDATE SET v = t.v + 1",
+                                          "DELETE FROM t WHERE id = %s", "UPDATE t SET v = v + 1 WHERE id = %s"])  # fmt: skip
+                    connection.execute(verb, [key])
+                (connection.rollback if random.random() < 0.2 else connection.commit)()
+
+    writers = [threading.Thread(target=write, args=[number]) for number in (0, 1)]
+    for writer in writers:
+        writer.start()
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    try:
+        follower.sync()
+        follower.sync()
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    follower.sync()
+    assert_same(follower, dsn)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("SELECT pg_drop_replication_slot('signalroom_app')", "is gone"),
+        (("SELECT pg_drop_replication_slot('signalroom_app'); DELETE FROM t WHERE id = 1; "
+         "SELECT pg_create_logical_replication_slot('signalroom_app', 'pgoutput')"), "made anew"),
+        ("DELETE FROM t WHERE id = 1; SELECT pg_replication_slot_advance('signalroom_app', pg_current_wal_lsn())", "moved on"),
+    ],
+)  # fmt: skip
+def test_a_gap_is_a_new_snapshot(dsn, tmp_path, caplog, harm, said):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v int)", "INSERT INTO t SELECT g, g FROM generate_series(1, 50) g")
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    follower.sync()
+    run(dsn, "DELETE FROM t WHERE id = 2", *harm.split("; "), "INSERT INTO t VALUES (60, 60)")
+    follower.sync()
+    assert_same(follower, dsn)
+    assert said in caplog.text
+    run(dsn, "UPDATE t SET v = 0")
+    follower.sync()
+    assert_same(follower, dsn)
+
+
+def test_the_slot_of_another_reader_is_not_touched(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY)",
+        "SELECT pg_create_logical_replication_slot('signalroom_app', 'pgoutput')")  # fmt: skip
+    with pytest.raises(ConfigError, match="no position in it"):
+        Follower(captured(dsn, tmp_path, tables=["t"])).sync()
+
+
+def test_a_transaction_larger_than_memory_is_kept_in_a_file_without_what_was_rolled_back(dsn, tmp_path):
+    run(dsn, "ALTER DATABASE " + dsn.rpartition("/")[2] + " SET logical_decoding_work_mem = '64kB'",
+        "CREATE TABLE t (id bigint PRIMARY KEY, v text)", "INSERT INTO t VALUES (0, '')")  # fmt: skip
+    follower = Follower(captured(dsn, tmp_path, tables=["t"], most_mb=1))
+    follower.sync()
+    with psycopg.connect(dsn) as connection, psycopg.connect(dsn) as aborted:
+        aborted.execute("INSERT INTO t SELECT -g, 'never' FROM generate_series(1, 5000) g")
+        connection.execute("INSERT INTO t SELECT g, repeat('v', 20) FROM generate_series(1, 50000) g")
+        connection.execute("SAVEPOINT s")
+        connection.execute("INSERT INTO t SELECT g, 'rolled back' FROM generate_series(50001, 60000) g")
+        connection.execute("ROLLBACK TO s")
+        connection.execute("UPDATE t SET v = 'late' WHERE id = 3")
+        run(dsn, "INSERT INTO t VALUES (100000, 'meanwhile')")
+        assert follower.sync() == 1
+        aborted.rollback()
+    assert follower.sync() == 50_001
+    assert_same(follower, dsn)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("", "ALTER TABLE t ALTER v TYPE int", "wider"),
+        ("", "ALTER TABLE t RENAME v TO w", "renamed"),
+        ("", "ALTER TABLE t REPLICA IDENTITY NOTHING; ALTER TABLE t DROP CONSTRAINT t_pkey", "no primary key"),
+    ],
+)
+def test_a_change_of_shape_that_needs_a_person_says_so(dsn, tmp_path, before, after, said):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v bigint)", "INSERT INTO t VALUES (1, 1)")
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    follower.sync()
+    run(dsn, *after.split("; "), "INSERT INTO t VALUES (2, 2)")
+    with pytest.raises(ConfigError, match=said):
+        follower.sync()
+    if "PRIMARY" not in after and "CONSTRAINT" not in after:
+        follower.source = captured(dsn, tmp_path, tables=["t"], snapshot=2)
+        follower.tables, follower.seen = {"t": {}}, {"t": {}}
+        follower.sync()
+        assert_same(follower, dsn)
+
+
+def test_what_cannot_be_captured_is_refused_before_the_application_would_notice(dsn, tmp_path):
+    run(dsn, "CREATE TABLE bare (id int)", "CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)",
+        "CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, v int)", "ALTER TABLE late REPLICA IDENTITY FULL",
+        "CREATE TABLE t (a int, b int, PRIMARY KEY (a))")  # fmt: skip
+    for table, said in (
+        ("bare", "no primary key"),
+        ("fleeting", "unlogged"),
+        ("late", "deferrable"),
+        ("none", "has no table"),
+    ):
+        source = captured(dsn, tmp_path, tables=[table])
+        with pytest.raises(ConfigError, match=said):
+            Follower(source).sync()
+        assert any(said in one for one in source.check())
+    source = captured(dsn, tmp_path, tables={"t": CapturedTable(key=("b",))})
+    with pytest.raises(ConfigError, match="REPLICA IDENTITY"):
+        Follower(source).sync()
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
+
+
+def test_partitions_arrive_as_their_table(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')",
+        "CREATE TABLE t2 PARTITION OF t DEFAULT", "INSERT INTO t VALUES (1, '2020-01-02'), (2, '2021-01-01')")  # fmt: skip
+    follower = Follower(captured(dsn, tmp_path, tables={"t": CapturedTable(key=("id", "day"))}))
+    assert follower.sync() == 2
+    run(dsn, "UPDATE t SET day = '2021-05-05' WHERE id = 1", "INSERT INTO t VALUES (3, '2020-01-03')")
+    follower.sync()
+    assert_same(follower, dsn)
