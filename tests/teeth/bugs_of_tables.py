@@ -12,7 +12,7 @@ BUGS = (
     # ------------------------------------------------------------------------------------------------- merges
     Bug(
         "a late row overwrites a newer one", "warehouse.duckdb_apply:_displace",
-        'WHERE NOT {beats(table, "n", "t")}', "WHERE false",
+        "NOT {beats(table, 'n', 't')}", "false",
         merging.the_latest_of_a_key_wins, "merged and superseded", "research: last write wins",
     ),
     Bug(
@@ -27,7 +27,7 @@ BUGS = (
     ),
     Bug(
         "a deleted key comes back with an older row", "warehouse.duckdb_apply:_displace",
-        "for held_in in (target, *tombstones))\n    same", "for held_in in (target,))\n    same",
+        "for held_in in (target, *tombstones))\n        same", "for held_in in (target,))\n        same",
         changes.a_delete_keeps_older_rows_out, "a late row", "research: ignore_delete",
     ),
     Bug(
@@ -39,6 +39,21 @@ BUGS = (
         "a truncate takes the rows behind it along", "warehouse.changes:cut_stage",
         "coalesce(s._seq < {seq}, true)", "s.rowid <> {rowid}",
         changes.a_truncate_removes_what_lies_before_it, "a truncate between",
+    ),
+    Bug(
+        "a value that was left out becomes null", "warehouse.unset:unset_columns",
+        "if column.name in found and", "if not found and",
+        changes.values_left_out_are_never_nulls, "rows", "PeerDB #3790: unchanged TOAST values incomplete",
+    ),
+    Bug(
+        "a late row keeps its values from the row that left them out", "warehouse.unset:Filling.hand_on",
+        "for column in self.known:", "for column in ():",
+        changes.a_late_row_hands_its_values_on, "rows",
+    ),
+    Bug(
+        "a row takes a value from before the delete", "warehouse.unset:fold",
+        "WHERE b._op = 'delete'", "WHERE false",
+        changes.what_nobody_knows_is_set_aside, "after a delete",
     ),
     Bug(
         "an older snapshot that comes late becomes the table", "warehouse.plan:plan_table",

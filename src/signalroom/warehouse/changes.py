@@ -19,6 +19,9 @@ from signalroom.warehouse.textual import control_of, relation
 Run: TypeAlias = Callable[[str], list[tuple[Any, ...]]]
 """Runs one statement in the load's transaction and returns its rows."""
 
+BESIDE = ("__deleted", "__filled")
+"""Ends of the names of the tables that a merged table may have beside it; a replay makes them anew."""
+
 Drop: TypeAlias = Callable[[str], int]
 """Takes the pending rows ``n`` that meet a condition out of what is applied; returns how many that were."""
 
@@ -31,7 +34,6 @@ def require_known(connection: Any, table: Table, groups: Sequence[Group], title:
         ConfigError: A delete, or a truncate, of a table whose settings give it no meaning.
     """
     for group in groups:
-        _refuse_unset(connection, group, title)
         if group.kind != "parquet" or "_op" not in group.fields:
             continue
         found = connection.execute(f"""SELECT op, count(*), count(*) FILTER (WHERE seq IS NULL) FROM (
@@ -44,18 +46,6 @@ def require_known(connection: Any, table: Table, groups: Sequence[Group], title:
                 f"{title}: a file brings a truncate, and a file may be withdrawn, which a truncate cannot be.",
                 mend="Nothing was loaded; read the changes as a stream, or leave the truncates out of the file.",
             )
-
-
-def _refuse_unset(connection: Any, group: Group, title: str) -> None:
-    """Stop before rows with values unset, which no merge applies yet."""
-    if group.kind != "parquet" or "_unset" not in group.fields:
-        return
-    unset = f"coalesce(len(f{group.fields.index('_unset')}), 0) > 0"
-    if connection.execute(f"SELECT 1 FROM ({relation(group, ())}) WHERE {unset} LIMIT 1").fetchall():
-        raise DataError(
-            f"{title} brings rows with values unset, which no merge applies yet.",
-            mend="Nothing was loaded; set REPLICA IDENTITY FULL on the table upstream.",
-        )
 
 
 def _require_operations(table: Table, unplaced: dict[str, int], title: str) -> None:

@@ -10,11 +10,12 @@ from signalroom.failpoints import failpoint
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.casts import duckdb_type
-from signalroom.warehouse.changes import cut_table
+from signalroom.warehouse.changes import BESIDE, cut_table
 from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, TablePlan, beats, in_live_slice, lineage_of
 from signalroom.warehouse.plan import kept_columns
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
+from signalroom.warehouse.unset import Filling
 
 if TYPE_CHECKING:
     import duckdb
@@ -70,7 +71,7 @@ def apply(
             connection.execute(f"DELETE FROM {held_in} WHERE {_withdrawn(plan)}")
     if plan.slices.live:
         connection.execute(f"DELETE FROM {target} AS t WHERE {in_live_slice(plan, 't')}")
-    late = _displace(connection, prepared, target) if prepared.schema.columns else 0
+    late, lost = _displace(connection, prepared, target) if prepared.schema.columns else (0, 0)
     failpoint("warehouse.apply.delete")
     merged = _insert(connection, prepared, target, restored=False)
     failpoint("warehouse.apply.insert")
@@ -80,7 +81,7 @@ def apply(
         rows_in=sum(part.part.rows for part in plan.parts if not part.restored) + plan.superseded,
         rows_merged=merged,
         rows_superseded=plan.superseded + prepared.superseded + late,
-        rows_rejected=prepared.rejected,
+        rows_rejected=prepared.rejected + lost,
         rows_restored=restored,
         skipped_objects=tuple(version.key for version in plan.objects.skipped),
     )
@@ -93,7 +94,8 @@ def _shape(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: st
     columns = ", ".join(_column(column) for column in (*schema.columns, *lineage_of(plan.table)))
     if replay:
         connection.execute(f"CREATE OR REPLACE TABLE {target} ({columns})")
-        connection.execute(f"DROP TABLE IF EXISTS {qualified(plan.title + '__deleted')}")
+        for beside in BESIDE:
+            connection.execute(f"DROP TABLE IF EXISTS {qualified(plan.title + beside)}")
         return
     connection.execute(f"CREATE TABLE IF NOT EXISTS {target} ({columns})")
     if schema.retyped:
@@ -110,47 +112,51 @@ def _column(column: Column) -> str:
     return f"{ident(column.name)} {duckdb_type(column.type)}"
 
 
-def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> int:
-    """Delete the rows that winners displace; return how many pending winners came too late.
+def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str) -> tuple[int, int]:
+    """Delete the rows that winners displace; return how many pending ones came too late, and how many lack a value.
 
     A deleted key keeps a tombstone with its order, so that an older row that arrives later stays out.
     """
     plan, stage = prepared.plan, prepared.stage
-    table, lose = plan.table, ident(stage.name + "_lose")
+    table, lose, survivors = plan.table, ident(stage.name + "_lose"), f"({prepared.survivors()})"
     if table.disposition not in ("merge", "append"):
-        return 0
-    kept = kept_columns(table)
+        return 0, 0
+    kept = listed(kept_columns(table))
     if prepared.buries:
         connection.execute(f"""CREATE TABLE IF NOT EXISTS {qualified(plan.title + "__deleted")} AS
-            SELECT {listed(kept)} FROM {target} LIMIT 0""")
+            SELECT {kept} FROM {target} LIMIT 0""")
     tombstones = _tombstones(connection, plan.title)
 
     def run(sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
-    def drop(condition: str) -> int:
-        connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS
-            SELECT n._r AS r, n._restored AS restored FROM ({prepared.survivors()}) n WHERE {condition}""")
+    def drop(condition: str, held: str = "") -> int:
+        run(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS
+            SELECT n._r AS r, n._restored AS restored FROM {survivors} n{held} WHERE {condition}""")
         run(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late")
         return stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
 
-    cut = 0
+    late = 0
     if tombstones and table.order[:1] == ("_seq",):
-        cut = cut_table(run, drop, table, target, tombstones[0], f"({prepared.survivors()})")
+        late = cut_table(run, drop, table, target, tombstones[0], survivors)
     if table.disposition == "append":
-        return cut
-    if not tombstones and not stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)"):
-        return cut
-    held = " UNION ALL ".join(f"SELECT {listed(kept)} FROM {held_in}" for held_in in (target, *tombstones))
-    same = " AND ".join(f"n.{ident(k)} = t.{ident(k)}" for k in table.key)
-    connection.execute(f"""CREATE OR REPLACE TEMP TABLE signalroom_late AS SELECT n._r AS r, n._restored AS restored
-        FROM ({prepared.survivors()}) n JOIN ({held}) t ON {same} WHERE NOT {beats(table, "n", "t")}""")
-    late = cut + stage.count("SELECT count(*) FROM signalroom_late WHERE NOT restored")
-    connection.execute(f"INSERT INTO {lose} SELECT r, restored FROM signalroom_late; DROP TABLE temp.signalroom_late")
-    for held_in in (target, *tombstones):
+        return late, 0
+    alive = f"n.rowid NOT IN (SELECT r FROM {lose})"
+    filling = Filling.of(run, drop, prepared, survivors, ident(stage.name), alive)
+    if filling:
+        filling.hand_on()
+    displaces = bool(tombstones) or stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)") > 0
+    if displaces:
+        held = " UNION ALL ".join(f"SELECT {kept} FROM {held_in}" for held_in in (target, *tombstones))
+        same = " AND ".join(f"n.{ident(k)} = t.{ident(k)}" for k in table.key)
+        late += drop(f"NOT {beats(table, 'n', 't')}", f" JOIN ({held}) t ON {same}")
+    lost = filling.settle() if filling else 0
+    for held_in in (target, *tombstones) if displaces else ():
         connection.execute(f"""DELETE FROM {held_in} WHERE ({listed(table.key)}) IN
-            (SELECT ({listed(table.key)}) FROM ({prepared.survivors()}))""")
-    return late
+            (SELECT ({listed(table.key)}) FROM {survivors})""")
+    if filling:
+        filling.remember()
+    return late, lost
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target: str, *, restored: bool) -> int:

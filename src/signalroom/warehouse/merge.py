@@ -31,8 +31,9 @@ from signalroom.warehouse.plan import (
 from signalroom.warehouse.quoting import ident, listed, literal
 from signalroom.warehouse.schema import Schema, resolve, with_types
 from signalroom.warehouse.slices import DaySlice
-from signalroom.warehouse.staging import Stage, stage
+from signalroom.warehouse.staging import Stage, reject_staged, stage, unset_controls
 from signalroom.warehouse.textual import data_fields, group_parts
+from signalroom.warehouse.unset import fold, unset_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,15 +93,16 @@ class Prepared:
         return tuple(column.name for column in stored)
 
     def survivors(self) -> str:
-        """Return the SELECT of the rows to apply: the stored columns, then ``_op``, ``_r`` and ``_restored``."""
+        """Return the rows to apply as a SELECT: what is stored, ``_op``, ``_r``, ``_restored`` and what is left out."""
         stage = self.stage
         typed = "".join(f"s.{ident(column.name)}, " for column in self.schema.columns)
         row = stage.rows_of("s")
         seq = ", s._seq" if "_seq" in self.plan.table.order else ""
         part = ", p.part_name AS _part_name" if self.plan.table.disposition == "history" else ""
+        unset = "".join(f", s.{column.name}" for column in unset_controls(stage.unset))
         return f"""SELECT {typed}p.load_id AS _load_id, p.loaded_at AS _loaded_at, p.client AS _client_id,
             p.source_ref || '#' || {row} AS _source_ref, p.file_time AS _file_time, {row} AS _row{seq},
-            s._op, s.rowid AS _r, p.restored AS _restored{part}
+            s._op, s.rowid AS _r, p.restored AS _restored{part}{unset}
             FROM {ident(stage.name)} s JOIN {ident(stage.name + "_parts")} p USING (_part)
             WHERE s.rowid NOT IN (SELECT r FROM {ident(stage.name + "_lose")})"""
 
@@ -131,8 +133,9 @@ def prepare(
             f"{plan.title}: {len(types)} columns typed from the first load; `sync --pin` writes them to schemas/.",
         ))  # fmt: skip
     require_known(connection, plan.table, groups, plan.title)
+    unset = unset_columns(connection, plan.table, schema.columns, groups, plan.title)
     only = {*plan.table.key, *plan.table.order} if verbatim and verbatim(plan, schema.columns, groups) else ()
-    staged = stage(connection, name, plan.table, schema.columns, groups, plan.parts, only=only)
+    staged = stage(connection, name, plan.table, schema.columns, groups, plan.parts, only=only, unset=unset)
     brought_back = displaced is not None and displaced.num_rows > 0 and bool(stay)
     if displaced is not None and brought_back:
         _bring_back(connection, staged, displaced, stay, lake)
@@ -158,7 +161,7 @@ def _bring_back(
     keys = listed(staged.table.key, "s.")
     renumber = ", ".join(f"({p.number}, {number[p.load.load_id, p.part.name]})" for p in staged.parts) or "(-1, -1)"
     again = ", ".join(f"({p.number}, {number[p.load.load_id, p.part.name]})" for p in old.parts)
-    name, parts = ident(staged.name), ident(staged.name + "_parts")
+    name, parts, unset = ident(staged.name), ident(staged.name + "_parts"), ", false, NULL" * len(staged.unset)
     connection.execute(f"""
         UPDATE {name} SET _row = {name}.rowid - p.first_rowid + 1 FROM {parts} p
             WHERE p._part = {name}._part AND {name}._row IS NULL;
@@ -166,7 +169,7 @@ def _bring_back(
         UPDATE {parts} SET _part = m.new FROM (VALUES {renumber}) m(old, new) WHERE m.old = {parts}._part;
         UPDATE {ident(staged.name + "_rejects")} SET _part = m.new FROM (VALUES {renumber}) m(old, new)
             WHERE m.old = {ident(staged.name + "_rejects")}._part;
-        INSERT INTO {name} SELECT {typed}, m.new, {old.rows_of("s")}, s._op, s._seq, false
+        INSERT INTO {name} SELECT {typed}, m.new, {old.rows_of("s")}, s._op, s._seq, false{unset}
             FROM {ident(old.name)} s JOIN {ident(old.name + "_parts")} p USING (_part)
             JOIN (VALUES {again}) m(old, new) ON m.old = s._part
             WHERE ({keys}) IN (SELECT ({listed(staged.table.key)}) FROM signalroom_displaced);
@@ -191,10 +194,11 @@ def _rank(staged: Stage, plan: TablePlan) -> int:
                 AND {_newest(plan, (*plan.slices.live, *plan.slices.known), "s", load="")}
                 > {_newest(plan, plan.slices.live, "s")}""")
     cut_stage(staged, parts, lose)
+    fold(staged, parts, lose)
     if not staged.columns:  # a first load without records: nothing is known of the table
         return staged.count(f"SELECT count(*) FROM {lose} WHERE NOT restored")
     if table.key and table.disposition in ("merge", "replace_slice"):
-        best = ", ".join([*(f"{_order_of(staged, c)} DESC NULLS LAST" for c in table.order), "s._part DESC"])
+        best = ", ".join([*(f"{staged.order_of(c)} DESC NULLS LAST" for c in table.order), "s._part DESC"])
         staged.connection.execute(f"""INSERT INTO {lose} SELECT r, restored FROM (
             SELECT s.rowid AS r, p.restored, row_number() OVER (
                 PARTITION BY {listed(table.key, "s.")} ORDER BY {best}, {staged.rows_of("s")} DESC) AS n
@@ -203,26 +207,14 @@ def _rank(staged: Stage, plan: TablePlan) -> int:
     return staged.count(f"SELECT count(*) FROM {lose} WHERE NOT restored")
 
 
-def _order_of(staged: Stage, column: str) -> str:
-    if column == "_row":
-        return staged.rows_of("s")
-    return {"_file_time": "p.file_time", "_loaded_at": "p.loaded_at", "_load_id": "p.load_id"}.get(
-        column, f"s.{ident(column)}"
-    )
-
-
 def _drop_foreign(staged: Stage, plan: TablePlan) -> None:
     """Set aside rows that lie outside every slice their load is authoritative for."""
     name, parts = ident(staged.name), ident(staged.name + "_parts")
-    foreign = f"""FROM {name} s JOIN {parts} p USING (_part)
-        WHERE NOT EXISTS (SELECT 1 FROM {_days(plan, plan.slices.days)} WHERE {_in_slice(plan)})"""
-    column = plan.table.slice_column
-    reason = literal("lies outside the days and filters its load is authoritative for")
-    raw = ", ".join(f"{literal(c.path or c.name)}, CAST(s.{ident(c.name)} AS VARCHAR)" for c in staged.columns)
-    staged.connection.execute(f"""
-        INSERT INTO {ident(staged.name + "_rejects")} SELECT s._part, {staged.rows_of("s")}, {literal(column)},
-            CAST(s.{ident(column)} AS VARCHAR), {reason}, CAST(json_object({raw}) AS VARCHAR) {foreign};
-        DELETE FROM {name} WHERE rowid IN (SELECT s.rowid {foreign})""")
+    outside = f"NOT EXISTS (SELECT 1 FROM {_days(plan, plan.slices.days)} WHERE {_in_slice(plan)})"
+    reason = "lies outside the days and filters its load is authoritative for"
+    reject_staged(staged, plan.table.slice_column, reason, outside)
+    staged.connection.execute(f"""DELETE FROM {name} WHERE rowid IN (
+        SELECT s.rowid FROM {name} s JOIN {parts} p USING (_part) WHERE {outside})""")
 
 
 def filters_of(plan: TablePlan) -> tuple[str, ...]:

@@ -16,11 +16,13 @@ from signalroom.failpoints import failpoint
 from signalroom.stream import Column
 from signalroom.warehouse.base import MergeResult
 from signalroom.warehouse.bookkeeping import Execute
-from signalroom.warehouse.changes import cut_table
+from signalroom.warehouse.changes import BESIDE, cut_table
 from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, beats, in_live_slice
 from signalroom.warehouse.plan import TablePlan, kept_columns, lineage_of
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
+from signalroom.warehouse.staging import unset_controls
+from signalroom.warehouse.unset import Filling
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _TYPES = {"text": 'text COLLATE "C"', "double": "double precision"}
 _ORIGIN = "left(_source_ref, length(_source_ref) - length(CAST(_row AS text)) - 1)"
 CONTROL = (Column("_op", "text"), Column("_restored", "boolean"))
-"""What an incoming table holds besides the stored columns, and ``_part_name`` for a history."""
+"""What an incoming table holds besides the stored columns, ``_part_name`` for a history and what rows left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def incoming_columns(prepared: Prepared, *, publish: bool) -> tuple[Column, ...]
     if publish:
         return stored(prepared)
     part = (Column("_part_name", "text"),) if prepared.plan.table.disposition == "history" else ()
-    return (*stored(prepared), *CONTROL, *part)
+    unset = unset_controls(prepared.stage.unset)
+    return (*stored(prepared), *CONTROL, *part, *([Column("_r", "bigint"), *unset] if unset else []))
 
 
 def exists(execute: Execute, title: str) -> bool:
@@ -117,13 +120,14 @@ def publishes(prepared: Prepared, *, exists: bool) -> bool:
     """Return whether the incoming table can become the table itself: it is the first, and nothing needs sorting out."""
     if prepared.plan.table.disposition == "history":
         return False
-    return not exists and not prepared.buries and not any(part.restored for part in prepared.plan.parts)
+    plain = not prepared.buries and not prepared.stage.unset
+    return not exists and plain and not any(part.restored for part in prepared.plan.parts)
 
 
 def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResult:
     """Apply one prepared table and return its counts; ``rows_in`` is the lake's."""
     plan, prepared = target.plan, target.prepared
-    late = 0
+    late = lost = 0
 
     def run(sql: str) -> list[tuple[Any, ...]]:
         return target.execute(sql, [])
@@ -139,7 +143,7 @@ def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResu
             return History(run, prepared, target.incoming, withdrawn, column_sql).apply(load_ids)
         _make_room(target, replay=replay)
         if plan.table.disposition in ("merge", "append") and prepared.schema.columns:
-            late = _displace(target)
+            late, lost = _displace(target)
         failpoint("warehouse.apply.delete")
         merged, restored = _insert(target, restored=False), _insert(target, restored=True)
     failpoint("warehouse.apply.insert")
@@ -148,7 +152,7 @@ def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResu
         rows_in=sum(part.part.rows for part in plan.parts if not part.restored) + plan.superseded,
         rows_merged=merged,
         rows_superseded=plan.superseded + prepared.superseded + late,
-        rows_rejected=prepared.rejected,
+        rows_rejected=prepared.rejected + lost,
         rows_restored=restored,
         skipped_objects=tuple(version.key for version in plan.objects.skipped),
     )
@@ -189,7 +193,8 @@ def _shape(target: Target, *, replay: bool) -> None:
         run(f"TRUNCATE {target.name}", [])
         if plan.table.disposition == "history":  # versions share a key
             run(f"ALTER TABLE {target.name} DROP CONSTRAINT IF EXISTS {ident(plan.table.name + '_pkey')}", [])
-        run(f"DROP TABLE IF EXISTS {target.tombstones}", [])
+        for beside in BESIDE:
+            run(f"DROP TABLE IF EXISTS {qualified(plan.title + beside)}", [])
         for column in schema.retyped:
             name, kind = ident(column.name), column_sql(column).split(" ", 1)[1]
             run(f"ALTER TABLE {target.name} ALTER COLUMN {name} TYPE {kind} USING NULL", [])
@@ -212,32 +217,38 @@ def _make_room(target: Target, *, replay: bool) -> None:
         run(f"DELETE FROM {target.name} AS t WHERE {in_live_slice(plan, 't')}", [])
 
 
-def _displace(target: Target) -> int:
-    """Delete the rows that winners displace; return how many pending winners came too late."""
-    run, table = target.execute, target.plan.table
+def _displace(target: Target) -> tuple[int, int]:
+    """Delete the rows that winners displace; return how many pending ones came too late, and how many lack a value."""
+    table, incoming = target.plan.table, target.incoming
     kept = listed(kept_columns(table))
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        return target.execute(sql, [])
+
+    def drop(condition: str, held: str = "") -> int:
+        gone = f"DELETE FROM {incoming} AS n{held} WHERE {condition} RETURNING n._restored"
+        return int(run(f"WITH gone AS ({gone}) SELECT count(*) FILTER (WHERE NOT _restored) FROM gone")[0][0])
+
     if target.prepared.buries:
-        run(f"CREATE TABLE IF NOT EXISTS {target.tombstones} AS SELECT {kept} FROM {target.name} LIMIT 0", [])
-    buried = [target.tombstones] if exists(run, f"{target.plan.title}__deleted") else []
-
-    def drop(condition: str) -> int:
-        gone = f"DELETE FROM {target.incoming} AS n WHERE {condition} RETURNING n._restored"
-        return int(run(f"WITH gone AS ({gone}) SELECT count(*) FILTER (WHERE NOT _restored) FROM gone", [])[0][0])
-
+        run(f"CREATE TABLE IF NOT EXISTS {target.tombstones} AS SELECT {kept} FROM {target.name} LIMIT 0")
+    buried = [target.tombstones] if exists(target.execute, f"{target.plan.title}__deleted") else []
     late = 0
     if buried and table.order[:1] == ("_seq",):
-        late = cut_table(lambda sql: run(sql, []), drop, table, target.name, buried[0], target.incoming)
+        late = cut_table(run, drop, table, target.name, buried[0], incoming)
     if table.disposition == "append":
-        return late
+        return late, 0
+    filling = Filling.of(run, drop, target.prepared, incoming, incoming, "true")
+    if filling:
+        filling.hand_on()
     same = " AND ".join(f"n.{ident(key)} = t.{ident(key)}" for key in table.key)
     for held_in in (target.name, *buried):
-        found = run(f"""WITH gone AS (DELETE FROM {target.incoming} AS n USING {held_in} AS t
-            WHERE {same} AND NOT {beats(table, "n", "t")} RETURNING n._restored)
-            SELECT count(*) FILTER (WHERE NOT _restored) FROM gone""", [])  # fmt: skip
-        late += int(found[0][0])
+        late += drop(f"{same} AND NOT {beats(table, 'n', 't')}", f" USING {held_in} AS t")
+    lost = filling.settle() if filling else 0
     for held_in in (target.name, *buried):
-        run(f"DELETE FROM {held_in} AS t USING {target.incoming} AS n WHERE {same}", [])
-    return late
+        run(f"DELETE FROM {held_in} AS t USING {incoming} AS n WHERE {same}")
+    if filling:
+        filling.remember()
+    return late, lost
 
 
 def _insert(target: Target, *, restored: bool) -> int:

@@ -1,7 +1,8 @@
 """Typing: parts of the lake become one typed temporary table, and a table of what does not fit.
 
 Used by every warehouse, so that a value means the same on all of them. The stage holds the table's columns plus
-``_part`` (rank of the part), ``_row`` (NULL where the position gives it), ``_op``, ``_seq`` and ``_bad``.
+``_part`` (rank of the part), ``_row`` (NULL where the position gives it), ``_op``, ``_seq``, ``_bad`` and
+:func:`unset_controls`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from signalroom.warehouse.careful import careful_tables
 from signalroom.warehouse.casts import Cast, cast, duckdb_type
 from signalroom.warehouse.parts import Group, StagedPart
 from signalroom.warehouse.quoting import ident, literal
-from signalroom.warehouse.textual import bindings, control_of, relation, text_of, unreadable
+from signalroom.warehouse.textual import bindings, control_of, relation, text_of, unreadable, unset_field
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,6 +39,7 @@ class Stage:
         columns: The table's columns, in order.
         parts: The parts it was read from.
         held: The columns whose values it holds: all, unless it was only to find the winners and that every value fits.
+        unset: The columns whose value some of the rows left out.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -46,6 +48,7 @@ class Stage:
     columns: tuple[Column, ...]
     parts: tuple[StagedPart, ...]
     held: tuple[Column, ...]
+    unset: tuple[str, ...] = ()
 
     def count(self, sql: str) -> int:
         """Return the single number that ``sql`` selects."""
@@ -55,6 +58,14 @@ class Stage:
     def rows_of(self, alias: str) -> str:
         """Return the expression of a staged row's number within its part; needs ``<name>_parts`` as ``p``."""
         return f"coalesce({alias}._row, {alias}.rowid - p.first_rowid + 1)"
+
+    def order_of(self, column: str) -> str:
+        """Return the expression of an order column of a staged row ``s``; needs ``<name>_parts`` as ``p``."""
+        if column == "_row":
+            return self.rows_of("s")
+        return {"_file_time": "p.file_time", "_loaded_at": "p.loaded_at", "_load_id": "p.load_id"}.get(
+            column, f"s.{ident(column)}"
+        )
 
     def drop(self) -> None:
         """Drop the stage's tables."""
@@ -71,6 +82,7 @@ def stage(
     parts: Sequence[StagedPart],
     *,
     only: Collection[str] = (),
+    unset: tuple[str, ...] = (),
 ) -> Stage:
     """Read ``groups`` into a typed stage called ``name``; every record ends in the stage or in its rejects.
 
@@ -81,17 +93,19 @@ def stage(
         columns: The table's columns.
         groups: The parts with records, grouped.
         parts: All parts.
+        unset: Columns whose value some of the rows left out.
         only: Columns to hold, where every value of every column fits; all of them where one does not, or none is named.
 
     Raises:
         DataError: When a part cannot be read, or holds another number of records than the lake counted in it.
     """
     held = tuple(column for column in columns if not only or column.name in only)
-    staged = Stage(connection, name, table, columns, tuple(parts), held)
+    staged = Stage(connection, name, table, columns, tuple(parts), held, unset)
     staged.drop()
     typed = "".join(f"{ident(column.name)} {duckdb_type(column.type)}, " for column in held)
     control = "_part INTEGER, _row BIGINT, _op VARCHAR, _seq BIGINT, _bad BOOLEAN"
-    connection.execute(f"CREATE TEMP TABLE {ident(name)} ({typed}{control})")
+    more = "".join(f", {column.name} {duckdb_type(column.type)}" for column in unset_controls(unset))
+    connection.execute(f"CREATE TEMP TABLE {ident(name)} ({typed}{control}{more})")
     connection.execute(f"""CREATE TEMP TABLE {ident(name + "_rejects")}
         (_part INTEGER, _row BIGINT, column_name VARCHAR, value VARCHAR, reason VARCHAR, raw VARCHAR)""")
     failpoint("warehouse.stage.begin")
@@ -99,7 +113,7 @@ def stage(
         _read(staged, group)
         failpoint("warehouse.stage.group")
     if len(held) < len(columns) and not _all_fits(staged):
-        return stage(connection, name, table, columns, groups, parts)
+        return stage(connection, name, table, columns, groups, parts, unset=unset)
     for group in groups:
         if group.kind in ("csv", "jsonl") and not group.careful:
             _reread_carefully(staged, group)
@@ -109,6 +123,12 @@ def stage(
             _explain_misfits(staged, group)
     _assert_counts(staged)
     return staged
+
+
+def unset_controls(unset: Sequence[str]) -> tuple[Column, ...]:
+    """Return what a row carries for each column that rows left out: whether it is missing, and since which ``_seq``."""
+    each = ((Column(f"_unset_{n}", "boolean"), Column(f"_from_{n}", "bigint")) for n in range(len(unset)))
+    return tuple(column for pair in each for column in pair)
 
 
 def _read(staged: Stage, group: Group) -> None:
@@ -135,10 +155,12 @@ def _insertion(staged: Stage, group: Group) -> str:
     )
     misfits = " OR ".join([_no_record(group), *(one.misfit for one in casts if one.misfit != "false")])
     controls = f"{control_of('_op', group)} AS _op, {control_of('_seq', group)} AS _seq"
+    listing = unset_field(staged.columns, group) or "CAST(NULL AS VARCHAR[])"
+    missing = f"{control_of('_op', group)} = 'upsert' AND list_contains({listing}, {{}})"
+    unset = "".join(f", coalesce({missing.format(literal(name))}, false), NULL" for name in staged.unset)
     source = relation(group, staged.table.nulls)
-    return (
-        f"INSERT INTO {ident(staged.name)} SELECT {values}_part, _row, {controls}, ({misfits}) AS _bad FROM ({source})"
-    )
+    selected = f"{values}_part, _row, {controls}, ({misfits}) AS _bad{unset}"
+    return f"INSERT INTO {ident(staged.name)} SELECT {selected} FROM ({source})"
 
 
 def _casts(staged: Stage, group: Group) -> list[Cast]:
@@ -291,6 +313,15 @@ def _explain(staged: Stage, group: Group, misfits: str) -> None:
 
 def _reject(condition: str, column: str, value: str, reason: str) -> str:
     return f"CASE WHEN {condition} THEN {{'c': {column}, 'v': {value}, 'r': {reason}}} END"
+
+
+def reject_staged(staged: Stage, column: str, reason: str, condition: str) -> None:
+    """Copy the staged rows ``s`` that meet a condition to the rejects, for the sake of one column."""
+    raw = ", ".join(f"{literal(c.path or c.name)}, CAST(s.{ident(c.name)} AS VARCHAR)" for c in staged.columns)
+    staged.connection.execute(f"""INSERT INTO {ident(staged.name + "_rejects")}
+        SELECT s._part, {staged.rows_of("s")}, {literal(column)}, CAST(s.{ident(column)} AS VARCHAR), {literal(reason)},
+            CAST(json_object({raw}) AS VARCHAR)
+        FROM {ident(staged.name)} s JOIN {ident(staged.name + "_parts")} p USING (_part) WHERE {condition}""")
 
 
 def _raw_rows(staged: Stage, group: Group, misfits: str) -> None:

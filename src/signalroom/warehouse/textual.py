@@ -211,6 +211,19 @@ def control_of(name: str, group: Group) -> str:
     return default
 
 
+def unset_field(columns: Sequence[Column], group: Group) -> str | None:
+    """Return the SQL expression of the list of columns whose value did not arrive, or None where no row has one."""
+    if group.kind != "parquet" or "_unset" not in group.fields:
+        return None
+    place = group.fields.index("_unset")
+    field = f"CAST(f{place} AS VARCHAR[])" if group.types[place].endswith("]") else f"[CAST(f{place} AS VARCHAR)]"
+    spelt = {name: group.fields[at] for name, at in bindings(columns, group).items() if group.fields[at] != name}
+    if not spelt:
+        return field
+    named = " ".join(f"WHEN {literal(spelling)} THEN {literal(name)}" for name, spelling in spelt.items())
+    return f"list_transform({field}, lambda one: CASE one {named} ELSE one END)"
+
+
 def data_fields(group: Group) -> tuple[str, ...]:
     """Return the group's fields without control columns, which only decoded batches have."""
     return tuple(group.fields[place] for place in _data_places(group))
