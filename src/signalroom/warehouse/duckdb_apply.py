@@ -142,7 +142,7 @@ def _displace(connection: duckdb.DuckDBPyConnection, prepared: Prepared, target:
     if table.disposition == "append":
         return late, 0
     alive = f"n.rowid NOT IN (SELECT r FROM {lose})"
-    filling = Filling.of(run, drop, prepared, survivors, ident(stage.name), alive)
+    filling = Filling.of(run, drop, plan.title, stage, survivors, ident(stage.name), alive)
     if filling:
         filling.hand_on()
     displaces = bool(tombstones) or stage.count(f"SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)") > 0

@@ -237,15 +237,24 @@ def _displace(target: Target) -> tuple[int, int]:
         late = cut_table(run, drop, table, target.name, buried[0], incoming)
     if table.disposition == "append":
         return late, 0
-    filling = Filling.of(run, drop, target.prepared, incoming, incoming, "true")
-    if filling:
-        filling.hand_on()
+    filling = Filling.of(run, drop, target.plan.title, target.prepared.stage, incoming, incoming, "true")
     same = " AND ".join(f"n.{ident(key)} = t.{ident(key)}" for key in table.key)
-    for held_in in (target.name, *buried):
-        late += drop(f"{same} AND NOT {beats(table, 'n', 't')}", f" USING {held_in} AS t")
+    # one join finds who meets whom; their places in the tables then say which rows leave, without another
+    run(f"""CREATE TEMP TABLE signalroom_met ON COMMIT DROP AS SELECT n.ctid AS new, t.ctid AS old,
+        NOT {beats(table, "n", "t")} AS late FROM {incoming} AS n JOIN {target.name} AS t ON {same}""")
+    if run("SELECT 1 FROM signalroom_met WHERE late LIMIT 1"):
+        if filling:
+            filling.hand_on()
+        late += drop("n.ctid = ANY(ARRAY(SELECT new FROM signalroom_met WHERE late))")
+    for tombstones in buried:
+        late += drop(f"{same} AND NOT {beats(table, 'n', 't')}", f" USING {tombstones} AS t")
     lost = filling.settle() if filling else 0
-    for held_in in (target.name, *buried):
-        run(f"DELETE FROM {held_in} AS t USING {incoming} AS n WHERE {same}")
+    if buried or lost:
+        for held_in in (target.name, *buried):
+            run(f"DELETE FROM {held_in} AS t USING {incoming} AS n WHERE {same}")
+    else:
+        run(f"DELETE FROM {target.name} WHERE ctid = ANY(ARRAY(SELECT old FROM signalroom_met WHERE NOT late))")
+    run("DROP TABLE signalroom_met")
     if filling:
         filling.remember()
     return late, lost
@@ -254,6 +263,8 @@ def _displace(target: Target) -> tuple[int, int]:
 def _insert(target: Target, *, restored: bool) -> int:
     """Insert the survivors and return how many there were; deletes and truncates become tombstones, and are merged."""
     names, table = listed(target.prepared.columns), target.plan.table
+    if restored and not any(part.restored for part in target.plan.parts) and not target.prepared.brought_back:
+        return 0
     wanted = "_restored" if restored else "NOT _restored"
     rows = f"FROM {target.incoming} WHERE {wanted} AND _op"
     moved = _counted(target, f"INSERT INTO {target.name} ({names}) SELECT {names} {rows} = 'upsert'")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from signalroom.errors import ConfigError, DataError
 from signalroom.stream import Column, Table
@@ -21,9 +21,6 @@ from signalroom.warehouse.parts import Group
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 from signalroom.warehouse.staging import Stage, reject_staged
 from signalroom.warehouse.textual import relation, unset_field
-
-if TYPE_CHECKING:
-    from signalroom.warehouse.merge import Prepared
 
 _REASON = (
     "did not arrive, and no earlier row of the key is known to take it from; the key's next whole row heals it, or a "
@@ -108,7 +105,8 @@ class Filling:
     Attributes:
         run: Runs a statement in the load's transaction.
         drop: Takes pending rows out of what is applied.
-        prepared: What is to be applied.
+        title: ``source.table``.
+        staged: The stage that the pending rows come from.
         survivors: The relation of what is to be applied.
         pending: The table that holds these rows, where their values can be written.
         alive: The condition that a row ``n`` of ``pending`` is one of the survivors.
@@ -117,37 +115,40 @@ class Filling:
 
     run: Run
     drop: Drop
-    prepared: Prepared
+    title: str
+    staged: Stage
     survivors: str
     pending: str
     alive: str
     known: tuple[str, ...]
 
     @classmethod
-    def of(cls, run: Run, drop: Drop, prepared: Prepared, survivors: str, pending: str, alive: str) -> Filling | None:
+    def of(
+        cls, run: Run, drop: Drop, title: str, staged: Stage, survivors: str, pending: str, alive: str
+    ) -> Filling | None:
         """Return the filling of a table, or None for one whose rows always came whole."""
-        schema, table = prepared.plan.title.split(".", 1)
+        schema, table = title.split(".", 1)
         named = f"table_schema = {literal(schema)} AND table_name = {literal(table + '__filled')}"
         found = run(f"SELECT column_name FROM information_schema.columns WHERE {named} ORDER BY ordinal_position")
-        known = tuple(str(name) for (name,) in found if name not in prepared.plan.table.key)
-        if not known and not prepared.stage.unset:
+        known = tuple(str(name) for (name,) in found if name not in staged.table.key)
+        if not known and not staged.unset:
             return None
-        return cls(run, drop, prepared, survivors, pending, alive, known)
+        return cls(run, drop, title, staged, survivors, pending, alive, known)
 
     @property
     def _target(self) -> str:
-        return qualified(self.prepared.plan.title)
+        return qualified(self.title)
 
     @property
     def _filled(self) -> str:
-        return qualified(f"{self.prepared.plan.title}__filled")
+        return qualified(f"{self.title}__filled")
 
     def _same(self, a: str, b: str) -> str:
-        return " AND ".join(f"{a}.{ident(key)} = {b}.{ident(key)}" for key in self.prepared.plan.table.key)
+        return " AND ".join(f"{a}.{ident(key)} = {b}.{ident(key)}" for key in self.staged.table.key)
 
     def hand_on(self) -> None:
         """Write values of rows that come late into the table's rows above them that left these out."""
-        unset = self.prepared.stage.unset
+        unset = self.staged.unset
         for column in self.known:
             name = ident(column)
             place, brings = "n._seq", "n._op = 'upsert'"
@@ -165,7 +166,7 @@ class Filling:
 
         Returns how many were set aside, since nobody knows what they left out.
         """
-        if not self.prepared.stage.unset:
+        if not self.staged.unset:
             return 0
         self._make_room()
         self._take_over()
@@ -173,16 +174,16 @@ class Filling:
 
     def _make_room(self) -> None:
         """Make the table of where values came with, or give it the columns that are left out for the first time."""
-        table = self.prepared.plan.table
+        table = self.staged.table
         if not self.known:
             self.run(f"CREATE TABLE {self._filled} AS SELECT {listed(table.key)} FROM {self._target} LIMIT 0")
-        for column in self.prepared.stage.unset:
+        for column in self.staged.unset:
             if column not in self.known:
                 self.run(f"ALTER TABLE {self._filled} ADD COLUMN {ident(column)} bigint")
 
     def _take_over(self) -> None:
         """Write the table's values into the pending rows that left them out, or that found only older ones."""
-        unset = self.prepared.stage.unset
+        unset = self.staged.unset
         held = "".join(f", t.{ident(c)} AS v{n}, coalesce(f.{ident(c)}, t._seq) AS p{n}" for n, c in enumerate(unset))
         wanted = [f"(n._unset_{n} OR n._from_{n} < b.p{n})" for n in range(len(unset))]
         values = ", ".join(
@@ -191,7 +192,7 @@ class Filling:
             for n, (column, want) in enumerate(zip(unset, wanted, strict=True))
         )
         self.run(f"""UPDATE {self.pending} AS n SET {values} FROM (
-            SELECT {listed(self.prepared.plan.table.key, "t.")}, t._seq{held}
+            SELECT {listed(self.staged.table.key, "t.")}, t._seq{held}
             FROM {self._target} t LEFT JOIN {self._filled} f ON {self._same("f", "t")}) AS b
             WHERE {self._same("n", "b")} AND b._seq <= n._seq AND ({" OR ".join(wanted)}) AND {self.alive}""")
 
@@ -199,7 +200,7 @@ class Filling:
         """Set the rows aside that still lack a value; return how many they are."""
         import pyarrow as pa
 
-        staged = self.prepared.stage
+        staged = self.staged
         missing = " OR ".join(f"n._unset_{n}" for n in range(len(staged.unset)))
         lost = self.run(f"SELECT n._r FROM {self.survivors} AS n WHERE {missing}")
         if not lost:
@@ -211,7 +212,7 @@ class Filling:
 
     def remember(self) -> None:
         """Note, for the rows that enter, where the values they left out came from; called before they enter."""
-        table, unset = self.prepared.plan.table, self.prepared.stage.unset
+        table, unset = self.staged.table, self.staged.unset
         self.run(f"""DELETE FROM {self._filled} AS f WHERE EXISTS (
             SELECT 1 FROM {self.survivors} AS n WHERE {self._same("f", "n")})""")
         if unset:
