@@ -62,10 +62,11 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/yamllint --strict deploy
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
-proof: $(VENV)/.test ## Kill and cut everywhere, then `up` over 200 due times; print the figures (an hour; ROUNDS=25 for a release)
+proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 due times; print the figures (an hour; ROUNDS=25 for a release)
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 	@$(BIN)/python tests/soak/soak.py --runs 200
+	@$(BIN)/python tests/soak/soak.py --runs 200 --warehouse postgres
 	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)

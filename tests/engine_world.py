@@ -47,25 +47,32 @@ def wait_for(found, within_s=20.0, every_s=0.05):
     raise AssertionError(f"nothing within {within_s} s")
 
 
-class Up:
-    """`signalroom up` as a process of its own."""
+class Process:
+    """`signalroom up`, or another command that stays, as a process of its own; its log is the workspace's ``NAME.log``."""
 
-    def __init__(self, root, environ=None):
-        self.root, self.log = Path(root), Path(root) / "up.log"
+    def __init__(self, root, command="up", name="up", environ=None):
+        self.root, self.log = Path(root), Path(root) / f"{name}.log"
+        program = str(Path(sys.executable).with_name("signalroom"))
+        options = [f"--temporal-option={FAST}"] if command == "up" else []
+        self._command = [program, "--workspace", str(root), command, "--port", "0", *options]
         self._environ = {**os.environ, **(environ or {})}
         self._process = None
 
     def start(self, ready=True):
-        program = str(Path(sys.executable).with_name("signalroom"))
-        command = [program, "--workspace", str(self.root), "up", "--port", "0"]
         with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [*command, f"--temporal-option={FAST}"], stdout=log, stderr=log, env=self._environ
-            )
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environ)
         if ready:
-            wait_for(lambda: self._process.poll() is not None or "Press Ctrl-C" in self.log.read_text(), 60)
-            assert self._process.poll() is None, self.log.read_text()
+            wait_for(lambda: self.ended or self.ready, 60)
+            assert not self.ended, self.log.read_text()
         return self
+
+    @property
+    def ready(self):
+        return "Press Ctrl-C" in self.log.read_text()
+
+    @property
+    def ended(self):
+        return self._process.poll() is not None
 
     @property
     def pid(self):
@@ -81,11 +88,11 @@ class Up:
     def stop(self):
         """Ask it to stop and return its exit code."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(40)
+        return self._process.wait(60)
 
     def __enter__(self):
         return self.start()
 
     def __exit__(self, *_):
-        if self._process.poll() is None:
+        if not self.ended:
             self.kill()

@@ -28,10 +28,11 @@ HEAVY = {
 # Modules that import one of them at their top, and why; nothing outside this list imports them at its own top.
 CARRIERS: dict[str, str] = {
     "signalroom.engine.activities": "are what a worker of the scheduler runs; only engine.worker imports them",
+    "signalroom.engine.connection": "is the door to the scheduler; imported with the resident process",
     "signalroom.engine.operating": "speaks with the scheduler; commands import it when they are called",
     "signalroom.engine.resident": "keeps a worker going; `up` and `worker` import it when they are called",
     "signalroom.engine.schedules": "speaks with the scheduler; imported with the resident process",
-    "signalroom.engine.worker": "is the door to the scheduler; imported with the resident process",
+    "signalroom.engine.worker": "takes steps from the scheduler; imported with the resident process",
     "signalroom.engine.workflows": "is the scheduler's own kind of code; imported with the worker",
     "signalroom.ledger.alerts": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.archive": "every function of it talks to the database; Room opens the ledger at first use",

@@ -11,9 +11,9 @@ from temporalio.api.workflowservice.v1 import ListScheduleMatchingTimesRequest
 from engine_world import dev_server, wait_for
 from shop_workspace import make_shop
 from signalroom.clock import SystemClock
+from signalroom.engine.connection import connect_soon, register_attributes
 from signalroom.engine.schedules import mirror_pauses, reconcile, schedule_id
 from signalroom.engine.server import DevServer, find_binary, read_running
-from signalroom.engine.worker import connect_soon, register_attributes
 from signalroom.errors import ConfigError
 from signalroom.room import Room
 

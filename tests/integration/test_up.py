@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_world import JOBS, Up, make_world, wait_for
+from engine_world import JOBS, Process, make_world, wait_for
 from shop_workspace import ask, call
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -92,7 +92,7 @@ def call_apart(root, *words):
 def test_from_ready_to_stopped(tmp_path):
     root = make_world(tmp_path, CHAINED)
     began = datetime.now(UTC)
-    with Up(root) as up:
+    with Process(root) as up:
         assert "Ready in" in up.log.read_text()
         assert datetime.now(UTC) - began < timedelta(seconds=30)  # alone on two cores it is 2 s
         wait_for(lambda: get(f"{up.page()}/ready")[0] == 200)
@@ -136,7 +136,7 @@ def test_a_step_goes_on_after_a_kill(tmp_path, victims):
     (root / "sources/slow.py").write_text(SLOW)
     if victims == ("server",):
         (root / "reading").write_text("x")  # it need not hang: the step is killed at its end, by the server's absence
-    with Up(root) as up:
+    with Process(root) as up:
         call(root, "jobs", "trigger", "slowly")
         wait_for((root / "reading").exists)
         for victim in victims:

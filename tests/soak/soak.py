@@ -1,14 +1,13 @@
-"""The soak: a job runs for many due times while `up`, its server, or both are killed at random moments.
+"""The soak: a job runs for many due times while the processes that run it are killed at random moments.
 
-``python tests/soak/soak.py --runs 200`` prints the figures; the suite runs the same program with 10. The law: every due
-time ran exactly once, every report was delivered exactly once, and nothing is left running.
+``python tests/soak/soak.py --runs 200`` kills `up`, its server, or both; ``--warehouse postgres`` kills two workers apart
+and the server they share. It prints the figures; the suite runs the same program with 10. The law: every due time ran
+exactly once, every report was delivered exactly once, and nothing is left running.
 """
 
 import argparse
-import json
-import os
+import contextlib
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -19,21 +18,56 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engine_world import Up, make_world
+from engine_world import make_world
+from postgres_server import PostgresServer
 from shop_workspace import call
 from signalroom.room import Room
+from soak_sites import Alone, Apart
 
 JOB = """
-[ledger]
 run_lease_s = 3.0
 delivery_lease_s = 2.0
+[sources.drip]
+kind = "drip"
 [jobs.daily]
 schedule = "0 7 * * *"
 overlap = "queue"
 retries = 100                       # an attempt that is killed counts as one
-steps = ["sync shop", "report pulse"]
+steps = ["sync shop", "sync drip", "report pulse"]
 """
-_VICTIMS = (("up",), ("server",), ("server", "up"))
+# A source that takes its time: most kills meet a step half-way, before and after its rows are in the lake.
+DRIP = '''
+import time
+from dataclasses import dataclass
+
+from signalroom.stream import Batch, Column, Raw, Stream, Table
+from signalroom.workspace.settings import injected
+
+TABLE = Table("rows", columns=(Column("id"),), key=("id",), disposition="merge")
+
+
+@dataclass(frozen=True)
+class Drip:
+    """One row, slowly."""
+
+    kind = "drip"
+    name: str = injected()
+
+    def streams(self):
+        return [Stream(self.name, "rows", (TABLE,))]
+
+    def read(self, stream, since, window):
+        time.sleep(0.2)
+        yield Batch("rows", Raw([b'{"id": "1"}\\n'], "jsonl"), source_ref="drip")
+        time.sleep(0.2)
+
+    def confirm(self, stream, position):
+        pass
+
+    def check(self):
+        return []
+'''
+STEPS = 3
 
 
 @dataclass
@@ -44,6 +78,8 @@ class Figures:
     kills: Counter = field(default_factory=Counter)
     attempts: int = 0
     delivered: int = 0
+    cut: int = 0
+    stood_still_s: float = 0.0
     seconds: float = 0.0
     problems: list = field(default_factory=list)
 
@@ -51,57 +87,88 @@ class Figures:
         kills = ", ".join(f"{number} of {what}" for what, number in sorted(self.kills.items())) or "none"
         verdict = "; ".join(self.problems) or "every due time ran once, every report was delivered once"
         return (
-            f"{self.runs} due times, {self.attempts} attempts of {2 * self.runs} steps, {self.delivered} reports, "
-            f"kill -9: {kills}; {self.seconds:.0f} s: {verdict}"
+            f"{self.runs} due times, {self.attempts} attempts of {STEPS * self.runs} steps, {self.delivered} reports, "
+            f"kill -9: {kills}; {self.cut} steps were running then, each taken up again or ended within "
+            f"{self.stood_still_s:.1f} s; {self.seconds:.0f} s: {verdict}"
         )
 
 
-def soak(root, runs, seed, patience_s):
+class Soak:
+    """One soak of one site.
+
+    Args:
+        site: The processes.
+        room: The workspace; only its ledger is read.
+        runs: How many due times.
+        chance: What decides who is killed, and when.
+    """
+
+    def __init__(self, site, room, runs, chance):
+        self.figures = Figures(runs)
+        self._site, self._room, self._chance = site, room, chance
+        self._cut = {}
+
+    def run(self, patience_s):
+        """Kill at random until half as many kills as due times, then wait until everything has ended."""
+        began = time.monotonic()
+        kill_at = began + self._chance.uniform(0.5, 2.0)
+        while self._ended() < STEPS * self.figures.runs and time.monotonic() < began + patience_s:
+            time.sleep(0.2)
+            self._site.revive()
+            if time.monotonic() > kill_at and sum(self.figures.kills.values()) * 2 < self.figures.runs:
+                self._kill(self._chance.choice(self._site.victims))
+                kill_at = time.monotonic() + self._chance.uniform(0.5, 4.0)
+        self.figures.problems += self._site.stop()
+        self.figures.seconds = time.monotonic() - began
+
+    def _kill(self, victims):
+        running = self._room.ledger.runs.list(status="running")
+        killed = [one for one in victims if self._site.kill(one)]
+        if killed:
+            self.figures.kills["+".join(killed)] += 1
+            self.figures.cut += len(running)
+            self._cut |= {one.run_id: (one.fence, time.monotonic()) for one in running}
+
+    def _ended(self):
+        """Return how many runs have succeeded, and note how long those that were cut stood still."""
+        for run_id, (fence, since) in list(self._cut.items()):
+            run = self._room.ledger.runs.get(run_id)
+            if run.fence > fence or run.status != "running":
+                self.figures.stood_still_s = max(self.figures.stood_still_s, time.monotonic() - since)
+                del self._cut[run_id]
+        return self._room.ledger.figures.runs_by_status().get("success", 0)
+
+
+def soak(root, runs, seed, patience_s, dsn=""):
     """Run ``runs`` due times under random kills; return the figures, which name every broken promise."""
-    chance, figures, began = random.Random(seed), Figures(runs), time.monotonic()
-    make_world(root, JOB)
+    site = Apart(root, dsn) if dsn else Alone(root)
+    make_world(root, site.settings + JOB)
+    (root / "sources").mkdir()
+    (root / "sources/drip.py").write_text(DRIP)
     last = datetime.now(UTC).date() - timedelta(days=1)
     first = last - timedelta(days=runs - 1)
-    with Up(root) as up:
+    try:
+        site.start()
         call(root, "jobs", "backfill", "daily", "--from", str(first), "--to", str(last))
-        while len(_succeeded(root)) < 2 * runs and time.monotonic() - began < patience_s:
-            time.sleep(chance.uniform(1.0, 4.0))
-            if sum(figures.kills.values()) * 2 < runs:  # one kill for every two runs, then they may finish
-                _kill(up, root, chance.choice(_VICTIMS), figures)
-        if up.stop() != 0:
-            figures.problems.append("up did not stop cleanly")
-    figures.seconds = time.monotonic() - began
-    _judge(root, figures, [first + timedelta(days=ahead) for ahead in range(runs)])
-    return figures
-
-
-def _succeeded(root):
-    with Room.open(root) as room:
-        return [run for run in room.ledger.runs.list(10_000, job="daily") if run.status == "success"]
-
-
-def _kill(up, root, victims, figures):
-    server = json.loads((root / ".signalroom/temporal.json").read_text())["pid"]
-    if "server" in victims:
-        try:
-            os.kill(server, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # killed a moment ago, and not started again yet
-    if "up" in victims:
-        up.kill()
-        up.start()
-    figures.kills["+".join(victims)] += 1
+        with Room.open(root) as room:
+            one = Soak(site, room, runs, random.Random(seed))
+            one.run(patience_s)
+    finally:
+        site.kill_all()
+    _judge(root, one.figures, [first + timedelta(days=ahead) for ahead in range(runs)])
+    return one.figures
 
 
 def _judge(root, figures, days):
     with Room.open(root) as room:
         runs = room.ledger.runs.list(10_000, job="daily")
         sent = room.ledger.deliveries.list("pulse", limit=10_000)
-        rows = room.warehouse.query("select count(*) as n from shop.orders").to_pylist()[0]["n"]
+        asked = "select (select count(*) from shop.orders) as orders, (select count(*) from drip.rows) as drops"
+        rows = room.warehouse.query(asked).to_pylist()
     figures.attempts = sum(run.fence for run in runs)
     figures.delivered = sum(one.state == "sent" for one in sent)
-    wanted = Counter((day, step) for day in days for step in ("sync", "report"))
-    found = Counter((run.due_at.date(), run.step.split()[0]) for run in runs if run.status == "success" and run.due_at)
+    wanted = Counter((day, step) for day in days for step in ("sync shop", "sync drip", "report pulse"))
+    found = Counter((run.due_at.date(), run.step) for run in runs if run.status == "success" and run.due_at)
     if found != wanted:
         figures.problems.append(f"missed {wanted - found}, doubled {found - wanted}")
     if any(run.status != "success" for run in runs):
@@ -112,17 +179,21 @@ def _judge(root, figures, days):
         figures.problems.append(f"{len(folders)} messages in the outbox for {len(days)} days")
     if figures.delivered != len(days) or len(sent) != len(days):
         figures.problems.append(f"{figures.delivered} of {len(sent)} deliveries sent for {len(days)} days")
-    if rows != 3:
-        figures.problems.append(f"{rows} rows in the warehouse where 3 were to be")
+    if rows != [{"orders": 3, "drops": 1}]:
+        figures.problems.append(f"{rows} in the warehouse where 3 orders and 1 drop were to be")
 
 
 def main():
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--runs", type=int, default=10)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--warehouse", choices=["duckdb", "postgres"], default="duckdb")
     options = asked.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = soak(Path(folder), options.runs, options.seed, patience_s=60 + 30 * options.runs)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        dsn = ""
+        if options.warehouse == "postgres":
+            dsn = stack.enter_context(PostgresServer.started()).create_database()
+        figures = soak(Path(folder), options.runs, options.seed, 60 + 30 * options.runs, dsn)
     print(figures.told())  # noqa: T201 - figures are what it is for
     return 1 if figures.problems else 0
 

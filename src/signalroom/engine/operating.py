@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 from temporalio.client import Client, ScheduleBackfill, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from signalroom.engine.connection import connect, explained
 from signalroom.engine.executions import execution_name, find_job, jobs_of
 from signalroom.engine.ownership import owner
 from signalroom.engine.schedules import next_firing, plan_of, schedule_id
 from signalroom.engine.server import read_running
-from signalroom.engine.worker import connect, task_queue
+from signalroom.engine.worker import task_queue
 from signalroom.engine.workflows import JobWorkflow
 from signalroom.errors import ConfigError
 from signalroom.workspace.jobs import Job
@@ -62,12 +64,8 @@ async def states(room: Room) -> Sequence[JobState]:
         cron = job.cron()
         next_at = cron.due(room.clock.now(), job.timezone) if cron and not paused else None
         if client is not None and cron is not None:
-            try:
+            with _unless_new(client):
                 described = await client.get_schedule_handle(schedule_id(room, job.name)).describe()
-            except RPCError as problem:
-                if problem.status is not RPCStatusCode.NOT_FOUND:  # new in the file, and not taken up yet
-                    raise
-            else:
                 state = described.schedule.state
                 paused, note, next_at = state.paused, state.note or "", next_firing(described)
         runs = room.ledger.runs.execution(job.name)
@@ -80,7 +78,8 @@ async def pause(room: Room, name: str, note: str) -> None:
     _scheduled(room, name)
     room.ledger.pauses.pause(name, note)
     if (client := await reach(room)) is not None:
-        await client.get_schedule_handle(schedule_id(room, name)).pause(note=note)
+        with _unless_new(client):
+            await client.get_schedule_handle(schedule_id(room, name)).pause(note=note)
 
 
 async def resume(room: Room, name: str) -> None:
@@ -88,20 +87,22 @@ async def resume(room: Room, name: str) -> None:
     _scheduled(room, name)
     room.ledger.pauses.resume(name)
     if (client := await reach(room)) is not None:
-        await client.get_schedule_handle(schedule_id(room, name)).unpause()
+        with _unless_new(client):
+            await client.get_schedule_handle(schedule_id(room, name)).unpause()
 
 
 async def trigger(room: Room, name: str) -> None:
     """Start a job now, paused or not, where the worker is; raises ConfigError where nothing runs jobs."""
     job, client = find_job(room, name), await _required(room)
     if job.schedule:
-        await client.get_schedule_handle(schedule_id(room, name)).trigger()
+        with _taken_up(client, name):
+            await client.get_schedule_handle(schedule_id(room, name)).trigger()
         return
-    now = room.clock.now()
-    name_now = execution_name(name, now)
-    await client.start_workflow(
-        JobWorkflow.run, plan_of(room, job), id=f"{room.workspace.name}/{name_now}", task_queue=task_queue(room)
-    )
+    name_now = execution_name(name, room.clock.now())
+    with explained(client):
+        await client.start_workflow(
+            JobWorkflow.run, plan_of(room, job), id=f"{room.workspace.name}/{name_now}", task_queue=task_queue(room)
+        )
 
 
 async def backfill(room: Room, name: str, first: date, last: date) -> int:
@@ -122,8 +123,35 @@ async def backfill(room: Room, name: str, first: date, last: date) -> int:
         raise ConfigError(f"Job {name!r} was not due from {first} to {last}.", mend="Name days that are past.")
     # The second before the first: the scheduler leaves the beginning of a span out.
     span = ScheduleBackfill(times[0] - timedelta(seconds=1), times[-1], ScheduleOverlapPolicy.BUFFER_ALL)
-    await client.get_schedule_handle(schedule_id(room, name)).backfill(span)
+    with _taken_up(client, name):
+        await client.get_schedule_handle(schedule_id(room, name)).backfill(span)
     return len(times)
+
+
+@contextmanager
+def _unless_new(client: Client) -> Generator[None]:
+    """Pass over that the scheduler does not know a job: it is new in the file, and the ledger says how it stands."""
+    with explained(client):
+        try:
+            yield
+        except RPCError as problem:
+            if problem.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+
+@contextmanager
+def _taken_up(client: Client, name: str) -> Generator[None]:
+    """Raise ConfigError where the scheduler does not know a job yet."""
+    with explained(client):
+        try:
+            yield
+        except RPCError as problem:
+            if problem.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise ConfigError(
+                f"The scheduler does not know job {name!r} yet.",
+                mend="Start `signalroom up`, or the worker, again: it takes up what the workspace file says.",
+            ) from problem
 
 
 def _scheduled(room: Room, name: str) -> Job:

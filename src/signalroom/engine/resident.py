@@ -16,8 +16,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
+from signalroom.engine.connection import connect, connect_soon, explained, register_attributes
 from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile
-from signalroom.engine.worker import connect, connect_soon, make_worker, register_attributes, task_queue
+from signalroom.engine.worker import make_worker, task_queue
 from signalroom.errors import RetryableError, SignalRoomError
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class Resident:
             loop.add_signal_handler(number, stop.set)
         client = await self._client(running)
         await register_attributes(client)
-        schedules = await reconcile(client, self.room, task_queue(self.room))
+        with explained(client):
+            schedules = await reconcile(client, self.room, task_queue(self.room))
         with alongside or nullcontext():
             async with make_worker(client, self.room):
                 ready(Ready(client.service_client.config.target_host, schedules, running))

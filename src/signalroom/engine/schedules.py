@@ -27,6 +27,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
 
 from signalroom.engine.executions import jobs_of
 from signalroom.engine.plans import JOB_ATTRIBUTE, JobPlan, StepPlan
@@ -70,7 +71,7 @@ async def reconcile(client: Client, room: Room, task_queue: str) -> Reconciled:
     for name, what in zip(wanted, await asyncio.gather(*put), strict=True):
         done[what].append(name)
     for name in sorted(known - wanted.keys()):
-        await client.get_schedule_handle(schedule_id(room, name)).delete()
+        await _remove(client, schedule_id(room, name))
         done["removed"].append(name)
     return Reconciled(**{what: tuple(names) for what, names in done.items()})
 
@@ -178,6 +179,15 @@ async def _put(client: Client, name: str, wanted: Schedule, *, paused: bool) -> 
         await handle.update(change)
         return "updated"
     return "created"
+
+
+async def _remove(client: Client, name: str) -> None:
+    """Delete a schedule; another worker that starts at the same moment may have done so."""
+    try:
+        await client.get_schedule_handle(name).delete()
+    except RPCError as problem:
+        if problem.status is not RPCStatusCode.NOT_FOUND:
+            raise
 
 
 def _fingerprint(schedule: Schedule) -> str:

@@ -29,14 +29,15 @@ class WebServer:
 
     def __init__(self, site: Site, port: int, host: str = "127.0.0.1", *, insist: bool = False) -> None:
         self._app = make_app(site)
-        self._socket = _listen(host, port, insist=insist)
+        self._wanted = host, port, insist
+        self._socket: socket.socket
         self._ready = threading.Event()
         self._server: Any = None
         self._thread = threading.Thread(target=self._serve, name="web server", daemon=True)
 
     @property
     def address(self) -> str:
-        """Where it answers."""
+        """Where it answers, within the block."""
         host, port = self._socket.getsockname()
         return f"http://{host}:{port}"
 
@@ -52,6 +53,8 @@ class WebServer:
         asyncio.run(self._server.serve([self._socket]))
 
     def __enter__(self) -> Self:
+        host, port, insist = self._wanted
+        self._socket = _listen(host, port, insist=insist)
         self._thread.start()
         if not self._ready.wait(_START_TIMEOUT_S):
             raise RetryableError("The web server did not come up.", mend="Start again.")
