@@ -14,8 +14,8 @@ from temporalio.worker import Worker
 
 from engine_world import dev_server
 from signalroom.clock import SystemClock
-from signalroom.engine.plans import Gate, JobPlan, StepCommand, StepPlan
 from signalroom.engine.connection import connect_soon, register_attributes
+from signalroom.engine.plans import Gate, JobPlan, StepCommand, StepPlan
 from signalroom.engine.workflows import WORKFLOWS, JobWorkflow, SyncSourceWorkflow
 
 HISTORIES = Path(__file__).with_name("histories")
