@@ -20,7 +20,7 @@ EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick lint proof bench bench-full docs lock clean
+.PHONY: help demo test quick lint proof bench bench-full bench-views docs lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a ten
 
 bench-full: $(VENV)/.test $(VENV)/.bench ## The same at full size
 	@$(BIN)/python bench/run.py --scale 1
+
+bench-views: $(VENV)/.test ## 500 report views on Postgres, one REFRESH each against ours (5 minutes)
+	@$(BIN)/python bench/views.py
 
 docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code itself
 	@$(BIN)/python -m signalroom.cli.reference

@@ -141,11 +141,19 @@ class CheckedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A view that has to be computed: what it asks for, and the version of everything it is computed from."""
+    """A view that has to be computed.
+
+    Attributes:
+        view: What it asks for.
+        query: Its query, checked.
+        inputs: The version of everything it is computed from; empty where that cannot be told.
+        anew: Whether it is computed from all rows, even where less would do.
+    """
 
     view: View
     query: CheckedQuery
     inputs: str
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,16 @@ def test_a_table_nobody_may_watch_is_computed_in_full(sales):
     assert differing(sales, pending(DAILY, "1")) == 0
 
 
+def test_what_is_forced_is_computed_in_full(sales):
+    refreshed(sales)
+    ask(sales, f"delete from signalroom_shares.{table_of(sales)} where day = '2026-11-03'")  # somebody's hand
+    refreshed(sales)
+    assert differing(sales, pending(DAILY, "1")) > 0
+    forced = [dataclasses.replace(one, anew=True) for one in pending(DAILY, "1")]
+    assert [one.rows for one in sales.views().refresh(forced, LIMITS, together=True)] == [10, 10, 10]
+    assert differing(sales, pending(DAILY, "1")) == 0
+
+
 def test_what_does_not_decompose_is_told_from_the_parse():
     def days_of(sql):
         found = shared_query(check(sql, view_parser.parse(sql), ["sales"], date(2026, 11, 20)))

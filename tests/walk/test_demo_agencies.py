@@ -51,6 +51,18 @@ def test_views_are_refreshed_skipped_changed_and_right(tmp_path, capsys, monkeyp
     assert "View harbor_media_margin: A manifest may not be this query: it reads 'secrets'" in failed.output
 
 
+def test_the_same_on_postgres(tmp_path, capsys, monkeypatch, postgres):
+    monkeypatch.setattr(demo_agencies, "_DAYS", 2)
+    monkeypatch.setattr(demo_agencies, "_OWN", 1)
+    monkeypatch.setenv("WAREHOUSE_URL", postgres())
+    world = AgencyWorld(rows=3, agencies=2)
+    demo_agencies.tell(tmp_path, world, ignore_progress, lambda *_: None, "env:WAREHOUSE_URL", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert [one["views"] for one in told["refreshes"]] == [21, 0, 5]
+    assert told["groups"] > 50
+    assert told["differ"] == 0
+
+
 def test_the_ddl_is_printed_for_a_schema_repository(postgres):
     import psycopg
 

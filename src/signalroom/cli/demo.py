@@ -129,11 +129,10 @@ def _tell_agencies(session: Session, folder: Path, seed: int, warehouse_url: str
     from signalroom.cli import demo_agencies
     from signalroom.simulators.agencies import AgencyWorld
 
-    if warehouse_url:
-        raise click.UsageError("The agencies demo is for DuckDB; leave out --warehouse-url.")
     session.start_logging()
     with session.progress(as_json=as_json) as shown:
-        demo_agencies.tell(folder, AgencyWorld(seed), shown, _silent if as_json else shown.say, as_json=as_json)
+        say = _silent if as_json else shown.say
+        demo_agencies.tell(folder, AgencyWorld(seed), shown, say, warehouse_url, as_json=as_json)
 
 
 def _tell(story: Story, progress: OnProgress, say: Say) -> None:

@@ -54,12 +54,20 @@ class _Told:
         }
 
 
-def tell(folder: Path, world: AgencyWorld, progress: OnProgress, say: Callable[..., None], *, as_json: bool) -> None:
-    """Make or find the demo's workspace and do it all; raises DataError when a view differs from a recompute."""
+def tell(
+    folder: Path, world: AgencyWorld, progress: OnProgress, say: Callable[..., None], warehouse_url: str = "", *,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Make or find the demo's workspace and do it all, on DuckDB or on the Postgres that ``env:NAME`` names.
+
+    Raises:
+        DataError: A view differs from a recompute.
+        ConfigError: The folder holds something else.
+    """
     from signalroom.room import Room
     from signalroom.workspace.workspace import Workspace
 
-    made = _prepare(folder, world)
+    made = _prepare(folder, world, warehouse_url)
     exports = folder / _EXPORTS
     rows = sum(world.write(exports, day) for day in range(_DAYS))
     say(f"{'Made' if made else 'Found'} {folder}: {count(world.agencies)} agencies, {count(rows, 'new row')}.")
@@ -83,22 +91,30 @@ def tell(folder: Path, world: AgencyWorld, progress: OnProgress, say: Callable[.
         raise DataError(f"{count(differing, 'group')} differ from a full recompute.", mend="Look at the views named.")
 
 
-def _prepare(folder: Path, world: AgencyWorld) -> bool:
+def _prepare(folder: Path, world: AgencyWorld, warehouse_url: str) -> bool:
     """Make the workspace at ``folder``, or find it there; return whether it was made now."""
+    from signalroom.cli.demo_world import check_reference, use_postgres
     from signalroom.workspace.init import init
+    from signalroom.workspace.workspace import FILE
 
+    check_reference(warehouse_url)
+    which = f"{world.seed} {warehouse_url}".strip()
     mark = folder / ".signalroom" / "demo" / "agencies"
     if mark.exists():
-        if mark.read_text(encoding="utf-8") != str(world.seed):
-            raise ConfigError(f"{folder} holds a demo of another seed.", mend="Name another folder with --dir.")
+        if mark.read_text(encoding="utf-8") != which:
+            raise ConfigError(
+                f"{folder} holds a demo of another seed or warehouse.", mend="Name another folder with --dir."
+            )
         return False
     if (folder / "signalroom.toml").exists():
         raise ConfigError(f"{folder} holds a workspace that is no such demo.", mend="Name another folder with --dir.")
     init("agencies", folder)
+    if warehouse_url:
+        use_postgres(folder / FILE, warehouse_url)
     (folder / "views" / "agencies.toml").write_text(_manifests(world), encoding="utf-8")
     (folder / ".env").write_text(f"EXPORTS_URL={_EXPORTS}\n", encoding="utf-8")
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(str(world.seed), encoding="utf-8")
+    mark.write_text(which, encoding="utf-8")
     return True
 
 

@@ -150,11 +150,7 @@ def prepare(root: Path, wanted: DemoState, template: str) -> tuple[DemoState, bo
     Raises:
         ConfigError: The folder holds something else, or a demo of another world.
     """
-    if wanted.warehouse_url and not wanted.warehouse_url.startswith("env:"):
-        raise ConfigError(
-            "--warehouse-url takes a reference, not an address.",
-            mend="Export the address as WAREHOUSE_URL and write --warehouse-url env:WAREHOUSE_URL.",
-        )
+    check_reference(wanted.warehouse_url)
     if (root / DEMO_STATE).exists() and (root / FILE).exists():
         state = DemoState.read(root)
         if replace(state, made_at=wanted.made_at) != wanted:
@@ -169,7 +165,7 @@ def prepare(root: Path, wanted: DemoState, template: str) -> tuple[DemoState, bo
         raise ConfigError(f"{root} holds a workspace that is no demo.", mend="Name another folder with --dir.")
     init(template, root)
     if wanted.warehouse_url:
-        _use_postgres(root / FILE, wanted.warehouse_url)
+        use_postgres(root / FILE, wanted.warehouse_url)
     wanted.write(root)
     return wanted, True
 
@@ -210,7 +206,16 @@ def write_environment(root: Path, variables: Mapping[str, str]) -> None:
     (root / ".env").write_text(_ENVIRONMENT_NOTE + "".join(lines), encoding="utf-8")
 
 
-def _use_postgres(file: Path, url: str) -> None:
+def check_reference(warehouse_url: str) -> None:
+    """Raise ConfigError for an address where ``env:NAME`` belongs: an address holds a password."""
+    if warehouse_url and not warehouse_url.startswith("env:"):
+        raise ConfigError(
+            "--warehouse-url takes a reference, not an address.",
+            mend="Export the address as WAREHOUSE_URL and write --warehouse-url env:WAREHOUSE_URL.",
+        )
+
+
+def use_postgres(file: Path, url: str) -> None:
     """Replace the ``[warehouse]`` section of a workspace file."""
     before, _, rest = file.read_text(encoding="utf-8").partition("[warehouse]")
     after = rest.partition("\n[")[2]

@@ -105,8 +105,7 @@ class HistoryRepository:
         with self._store.write() as connection:
             held = self._fences(connection, [run.view.name for run, _ in done])
             mine = [(run, result) for run, result in done if held.get(run.view.name) == run.fence]
-            for run, result in mine:
-                self._record_end(connection, run, result)
+            self._end(connection, [_ended(run, result) for run, result in mine])
         failpoint("ledger.views.finish.after")
         return len(mine)
 
@@ -166,13 +165,13 @@ class HistoryRepository:
         )
         rows = connection.execute(expired.order_by(history.c.id)).all()
         before = self._before(connection, [row.table_name for row in rows])
+        reason = {"errors": "The refresh was lost: its process ended before it could say how it went."}
         for row in rows:
             view = View(
                 row.table_name, row.report_name, row.agency_id, row.agency_slug, "", row.manifest_id, row.report_type
             )
             run = ViewRun(view, row.run_id, row.fence + 1, *before.get(row.table_name, (0, "")))
-            reason = "The refresh was lost: its process ended before it could say how it went."
-            self._end(connection, run, "error", {"errors": reason})
+            self._end(connection, [_Ended(run, "error", reason)])
         return len(rows)
 
     def _record_start(self, connection: sa.Connection, runs: Sequence[ViewRun], now: datetime) -> None:
@@ -192,27 +191,28 @@ class HistoryRepository:
         kept = [row | {"last_run_id": run.run_id, "updated_at": now} for run, row in zip(runs, rows, strict=True)]
         upsert(connection, self._tables.status, kept)
 
-    def _record_end(self, connection: sa.Connection, run: ViewRun, result: Refreshed) -> None:
-        measured = {
-            "duration_seconds": round(result.seconds), "records_processed": result.rows,
-            "bytes_processed": result.bytes, "memory_usage_mb": result.memory_mb, "cpu_percentage": result.cpu_percent,
-        }  # fmt: skip
-        error = None if result.error is None else clean(str(result.error))
-        self._end(connection, run, "success" if error is None else "error", {**measured, "errors": error})
-
-    def _end(self, connection: sa.Connection, run: ViewRun, status: str, values: Mapping[str, Any]) -> None:
+    def _end(self, connection: sa.Connection, ended: Sequence[_Ended]) -> None:
+        """Record how runs ended, all with the same columns, and let their views go."""
+        if not ended:
+            return
         history, registry, now = self._tables.history, self._tables.registry, self._store.clock.now()
-        failures = 0 if status == "success" else run.failures + 1
-        ended = {"status": status, "consecutive_failures": failures, "updated_at": now}
-        mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
-        connection.execute(history.update().where(mine).values({**values, **ended, "finish_time": now}))
-        kept = {"last_errors": values.get("errors"), "last_run_id": run.run_id}
-        if "duration_seconds" in values:
-            kept["duration_seconds"] = values["duration_seconds"]
-        upsert(connection, self._tables.status, [_row(run) | ended | kept])
-        tried = {"query_hash": run.view.query_hash} if run.view.query else {}
-        freed = registry.update().where(registry.c.table_name == run.view.name)
-        connection.execute(freed.values(lease_until=None, fence=run.fence, **tried))
+        told: list[dict[str, Any]] = []
+        kept: list[dict[str, Any]] = []
+        freed: list[dict[str, Any]] = []
+        for one in ended:
+            run, values = one.run, one.values
+            failures = 0 if one.status == "success" else run.failures + 1
+            end = {"status": one.status, "consecutive_failures": failures, "updated_at": now}
+            told.append({"of_run": run.run_id, "of_view": run.view.name, **values, **end, "finish_time": now})
+            seconds = {name: values[name] for name in ("duration_seconds",) if name in values}
+            status = {"last_errors": values.get("errors"), "last_run_id": run.run_id, **seconds}
+            kept.append(_row(run) | end | status)
+            tried = {"query_hash": run.view.query_hash} if run.view.query else {}
+            freed.append({"of_view": run.view.name, "lease_until": None, "fence": run.fence, **tried})
+        mine = sa.and_(history.c.run_id == sa.bindparam("of_run"), history.c.table_name == sa.bindparam("of_view"))
+        connection.execute(history.update().where(mine), told)
+        upsert(connection, self._tables.status, kept)
+        connection.execute(registry.update().where(registry.c.table_name == sa.bindparam("of_view")), freed)
 
     def _fences(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
         registry = self._tables.registry
@@ -232,6 +232,25 @@ class HistoryRepository:
         query = sa.select(status.c.table_name, status.c.consecutive_failures, status.c.status)
         found = connection.execute(query.where(status.c.table_name.in_(names)))
         return {row.table_name: (row.consecutive_failures or 0, row.status) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a run ended, and the columns of its history that say so."""
+
+    run: ViewRun
+    status: str
+    values: Mapping[str, Any]
+
+
+def _ended(run: ViewRun, result: Refreshed) -> _Ended:
+    error = None if result.error is None else clean(str(result.error))
+    values = {
+        "duration_seconds": round(result.seconds), "records_processed": result.rows,
+        "bytes_processed": result.bytes, "memory_usage_mb": result.memory_mb, "cpu_percentage": result.cpu_percent,
+        "errors": error,
+    }  # fmt: skip
+    return _Ended(run, "success" if error is None else "error", values)
 
 
 def _row(run: ViewRun) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,7 @@ class Refresher:
         due = [one for one in pending if force or not self._resting(one.view, statuses)]
         wrong = [one for one in broken if force or not self._resting(one.view, statuses)]
         resting = {one.view.name for one in (*pending, *broken)} - {one.view.name for one in (*due, *wrong)}
-        changed = due if force else self._changed(due, statuses)
+        changed = [replace(one, anew=True) for one in due] if force else self._changed(due, statuses)
         refreshed = self._refuse(wrong)
         busy: list[str] = []
         unchanged = len(due) - len(changed)

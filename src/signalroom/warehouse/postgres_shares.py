@@ -9,6 +9,7 @@ the report before or after, waits for nobody, and nobody waits for a reader.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,7 +174,8 @@ class Share:
     def _tasks(self, agencies: Sequence[int], held: Mapping[int, _Held], base: str) -> list[_Task]:
         """Return what has to be computed: of agencies whose rows are of this query and table, the days that changed."""
         known = [one for one in agencies if base and one in held and held[one].base == base]
-        known = [one for one in known if held[one].query == self._said()]
+        anew = {one.view.agency_id for one in self._pending if one.anew}
+        known = [one for one in known if held[one].query == self._said() and one not in anew]
         wholly = [one for one in agencies if one not in known]
         tasks: list[_Task] = []
         for snapshot in sorted({held[one].snapshot for one in known}):
@@ -248,9 +250,12 @@ class Share:
         """Let each agency's role see its own rows of the table: all at once, as a policy locks the table."""
         self._run(f"LOCK TABLE {self._place} IN SHARE UPDATE EXCLUSIVE MODE")  # two that grant at once would collide
         there = "SELECT polname FROM pg_policy WHERE polrelid = CAST(? AS regclass)"
-        held = {row[0] for row in session.execute(self._connection, there, [self._place])}
+        held = {str(row[0]) for row in session.execute(self._connection, there, [self._place])}
         for agency, slug in sorted({(one.view.agency_id, one.view.agency_slug) for one in due}):
             role, name = ident(role_of(slug)), f"agency_{agency}_{slug}"
+            others = [one for one in held - {name} if re.fullmatch(rf"agency_-?\d+_{slug}", one)]
+            for other in others:  # the slug went to another agency
+                self._run(f"DROP POLICY {ident(other)} ON {self._place}")
             if name not in held:
                 own = f"USING ({ident(WHOSE)} = {literal(agency)})"
                 self._run(f"CREATE POLICY {ident(name)} ON {self._place} FOR SELECT TO {role} {own}")
