@@ -180,6 +180,44 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """What a refresh would make of a view, held against what agencies see now; nothing was written.
+
+    Rows are compared as often as they occur, by the columns that both have; of one whose type changed, by its text.
+
+    Attributes:
+        view: The view, with the query that was tried.
+        before: Its columns now, each with its type; empty where there is no view yet.
+        after: Its columns then.
+        rows_before: Rows it holds now.
+        rows_after: Rows it would hold.
+        appearing: How many of these are not there now.
+        vanishing: How many of today's would be gone.
+        sample_appearing: Some that appear: column -> value.
+        sample_vanishing: Some that vanish.
+        seconds: How long the query took.
+    """
+
+    view: View
+    before: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...]
+    rows_before: int
+    rows_after: int
+    appearing: int
+    vanishing: int
+    sample_appearing: tuple[Mapping[str, Any], ...]
+    sample_vanishing: tuple[Mapping[str, Any], ...]
+    seconds: float
+
+    @property
+    def columns(self) -> tuple[tuple[str, str | None, str | None], ...]:
+        """Each column with its type now and then; None where it has none. Those it will have stand first."""
+        now, then = dict(self.before), dict(self.after)
+        names = (*then, *(name for name in now if name not in then))
+        return tuple((name, now.get(name), then.get(name)) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
 class ViewLimits:
     """What one query of a view may use, and which tables it may read.
 
@@ -215,5 +253,13 @@ class ViewStore(Protocol):
         """Compute views and publish each in one transaction with its state; one that fails stays as it is.
 
         With ``together`` they are one report of several agencies, and one query may answer for all of them.
+        """
+        ...
+
+    def preview(self, pending: Pending, limits: ViewLimits, *, samples: int) -> Preview:
+        """Run a view's query as a refresh would, hold it against what is there, and write nothing.
+
+        At most ``samples`` of the rows that appear are shown, and of those that vanish. Raises DataError or ConfigError
+        for a query that fails.
         """
         ...

@@ -10,15 +10,17 @@ from signalroom.errors import ConfigError, DataError, RetryableError
 from signalroom.web import app as web_app
 from signalroom.web import openapi
 from signalroom.web.endpoint import ROLES
+from signalroom.web.previews import PREVIEW
 
 JOBS = "/api/seeder/jobs"
 # What an endpoint answers to who may call it. One that is added here has been thought of.
 DONE = {
     "listJobs": 200, "listRuns": 200, "refreshNow": 202, "health": 200, "ready": 200, "metrics": 200, "openapi": 200,
+    "previewView": 200,
 }  # fmt: skip
-BODIES = {}
+BODIES = {"previewView": {"query": "select 1"}}
 OPEN = {"health", "ready", "metrics", "openapi"}
-TEAM = set()
+TEAM = {"previewView"}
 OWNERS = {"acme_top": "acme", "daily__acme": "acme", "daily__bolt": "bolt", "nowhere": None}
 
 
@@ -197,6 +199,21 @@ def test_refresh_now_waits_once_and_is_seen(api):
     api.disable("acme_top")
     refused = api.call(f"{JOBS}/acme_top/refresh", "acme", "POST")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "disabled")
+
+
+@pytest.mark.parametrize("body", ["x", "[]", '{"sql": "select 1"}', '{"query": 1}', '"select 1"'])
+def test_a_preview_wants_a_query_or_nothing(api, body):
+    answer = api.call(f"{JOBS}/acme_top/preview", "operator", "POST", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_body")
+
+
+def test_a_preview_says_what_the_guard_finds(api):
+    for body in (None, {}, {"query": "select * from clicks"}, {"query": "drop table clicks"}):
+        told = api.call(f"{JOBS}/acme_top/preview", "operator", "POST", json=body).json()
+        assert list(told) == [field.name for field in PREVIEW.fields]
+        assert (told["tableName"], told["columns"], told["sample"]) == ("acme_top", [], [])
+        assert ("clicks" in told["problem"]) == (body is None or "drop" not in str(body))
+    assert api.ledger.views.history("acme_top") == []
 
 
 def test_what_fails_here_is_told_to_the_log_and_not_to_the_caller(api, monkeypatch, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -117,6 +118,39 @@ def _shown(one: dict[str, Any]) -> list[str]:
     seconds = one["duration_seconds"]
     took = "" if seconds is None else duration(seconds)
     return [started, one["status"], took, *(cell(one[name]) for name in _HISTORY[3:])]
+
+
+@views.command("preview", cls=Command)
+@click.argument("target", metavar="NAME|FILE")
+@click.option("--query", "file", metavar="FILE", type=click.Path(path_type=Path), default=None,
+              help="Try this SQL instead of the manifest's.")  # fmt: skip
+@click.option(
+    "--rows", metavar="N", type=click.IntRange(0, 100), default=5, show_default=True, help="Differing rows to show."
+)
+@json_option
+@pass_session
+def preview_view(session: Session, target: str, file: Path | None, rows: int, as_json: bool) -> None:
+    r"""Show what a changed query would do to a view before agencies see it; writes nothing.
+
+    NAME is a view; FILE is an .sql file of a manifest, and each view that asks it is shown.
+
+    \b
+    Examples:
+      signalroom views preview daily__harbor                      # as views/ says now
+      signalroom views preview daily__harbor --query new.sql
+      signalroom views preview views/daily.sql
+    """
+    from signalroom.cli import views_preview
+
+    asked = file.absolute() if file else None  # here, where the caller's folder is
+    here = Path(target).absolute()
+    with session.room() as room:
+        found = views_preview.tried(room, views_preview.chosen(room, target, here, asked), rows)
+        if as_json:
+            print_json({"previews": [views_preview.record(one) for one in found]})
+        else:
+            for one in found:
+                views_preview.show(one)
 
 
 @views.command(cls=Command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 from signalroom.run import OnProgress, Progress
-from signalroom.view import CheckedQuery, Pending, Refreshed, View, ViewLimits, ViewStore
+from signalroom.view import CheckedQuery, Pending, Preview, Refreshed, View, ViewLimits, ViewStore
 from signalroom.views.files import read_manifests
 from signalroom.views.groups import Group, groups_of
 from signalroom.views.guard import check
@@ -78,6 +78,24 @@ class Refresher:
         found = self._ledger.manifests.all().views()
         self._ledger.manifests.register(found)
         return found
+
+    def proposed(self) -> tuple[View, ...]:
+        """Return every view as the next refresh would find it, sorted by name; writes nothing, not even manifests."""
+        held = {view.key: view for view in self._ledger.manifests.all().views()}
+        if (written := read_manifests(self._workspace.root)) is not None:
+            held |= {view.key: view for view in written.views()}
+        return tuple(sorted(held.values(), key=lambda view: view.name))
+
+    def preview(self, view: View, *, samples: int = 10) -> Preview:
+        """Return what a refresh would make of a view, with the query it has here; nothing is written.
+
+        Raises:
+            SignalRoomError: The guard refuses the query, or it fails.
+        """
+        query = self.checked(view.query)
+        if isinstance(query, SignalRoomError):
+            raise query
+        return self._store.preview(Pending(view, query, ""), self._limits, samples=samples)
 
     def refresh(self, target: str, progress: OnProgress, *, force: bool = False) -> RefreshResult:
         """Compute what changed; everything, or one view or agency.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import DataError
 from signalroom.failpoints import failpoint
-from signalroom.view import AGENCY_COLUMN, CheckedQuery, Pending, Refreshed, ViewLimits
-from signalroom.warehouse import view_parser, view_state
+from signalroom.view import AGENCY_COLUMN, CheckedQuery, Pending, Preview, Refreshed, ViewLimits
+from signalroom.warehouse import view_parser, view_preview, view_state
 from signalroom.warehouse.quoting import ident, qualified
 from signalroom.warehouse.sealed import Answer, Sealed
 
@@ -78,6 +78,25 @@ class DuckDBViews:
             Refreshed(one.view, error=answer) if isinstance(answer, DataError) else _measured(one, answer)
             for one, answer in made
         ]
+
+    def preview(self, pending: Pending, limits: ViewLimits, *, samples: int) -> Preview:
+        """Run a view's query in a sealed process and hold its rows against the view; nothing is written."""
+        with ExitStack() as until_started:
+            first = until_started.enter_context(Sealed(limits))
+            tables = self._rows([pending], limits)
+            until_started.pop_all()
+        ((_, answer),) = self._compute([pending], tables, limits, first)
+        if isinstance(answer, DataError):
+            raise answer
+        schema, name = view_state.schema_of(pending.view.agency_slug), pending.view.name
+        with self._cursor() as connection:
+            connection.register("signalroom_preview", answer.rows)
+            shape = connection.execute("DESCRIBE signalroom_preview").fetchall()
+            before = _shapes(connection, [schema]).get((schema, name), [])
+            return view_preview.compare(
+                _executing(connection), pending.view, (f"{ident(schema)}.{ident(name)}", _columns(before)),
+                ("signalroom_preview", _columns(shape)), samples, answer.seconds,
+            )  # fmt: skip
 
     def _rows(self, pending: Sequence[Pending], limits: ViewLimits) -> dict[str, pa.Table]:
         """Return the rows that the views' agencies may see, of the tables and columns it ask for."""
@@ -216,6 +235,10 @@ def _replace(
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM signalroom_view")
     connection.unregister("signalroom_view")
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(row[0]), str(row[1])) for row in rows)
 
 
 def _executing(connection: duckdb.DuckDBPyConnection) -> Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]:

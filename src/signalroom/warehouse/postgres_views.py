@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
-from signalroom.view import Pending, Refreshed, ViewLimits
-from signalroom.warehouse import postgres_changes, postgres_shares, view_parser, view_state
+from signalroom.view import Pending, Preview, Refreshed, ViewLimits
+from signalroom.warehouse import postgres_changes, postgres_preview, postgres_shares, view_parser, view_state
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.postgres_limits import bound_spill, limited
 from signalroom.warehouse.postgres_roles import grant_reading, prepare, role_of, rows_of
@@ -92,6 +92,11 @@ class PostgresViews:
             if shares:
                 postgres_changes.forget(connection)
         return done
+
+    def preview(self, pending: Pending, limits: ViewLimits, *, samples: int) -> Preview:
+        """Run a view's query as its agency, hold its rows against the view, and take all of it back."""
+        with self._connect() as connection:
+            return postgres_preview.preview(connection, pending, limits, samples)
 
 
 def _by_days(connection: psycopg.Connection[tuple[Any, ...]], query: SharedQuery, limits: ViewLimits) -> bool:

@@ -77,7 +77,8 @@ def _operation(one: Endpoint) -> dict[str, Any]:
         made["description"] = rest
     made["parameters"] = [*(_in_path(name) for name in re.findall(r"{(\w+)}", one.path)), *map(_in_query, one.params)]
     if one.body:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference(one.body)}}}
+        needed = not all(field.optional for field in one.body.fields)
+        made["requestBody"] = {"required": needed, "content": {"application/json": {"schema": reference(one.body)}}}
     made["responses"] = {str(status): _response(told) for status, told in answers_of(one).items()}
     made["security"] = [{"key": []}] if ROLES[one.access] else []
     made["x-roles"] = sorted(ROLES[one.access])
