@@ -21,7 +21,6 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from postgres_server import PostgresServer, binaries
-
 from signalroom.projections.leader import Change, Leader
 from signalroom.projections.leader_relay import Relay
 from signalroom.workspace.projections import EntitySettings, ProjectionSettings, WatchSettings

@@ -13,7 +13,10 @@ from signalroom.cli.output import count, print_json
 @command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=".")
 @click.option(
-    "--template", default="empty", show_default=True, help="What to start from: affiliates, agencies or empty."
+    "--template",
+    default="empty",
+    show_default=True,
+    help="What to start from: affiliates, agencies, empty or fundraising.",
 )
 @json_option
 def init(folder: Path, template: str, as_json: bool) -> None:

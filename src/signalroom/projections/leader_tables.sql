@@ -39,6 +39,8 @@ create table if not exists {schema}.reporting_watches (
   query text,
   constraint reporting_watches_one check ((id_column is null) <> (query is null))
 );
+create unique index if not exists reporting_watches_once
+  on {schema}.reporting_watches (entity, relation, coalesce(id_column, ''), md5(coalesce(query, '')));
 
 create or replace function {schema}.reporting_server(out system_identifier bigint, out timeline integer)
 language sql stable as $kit$

@@ -14,7 +14,8 @@ begin
     coalesce(query, format('select %I from changed', id_column)));
   insert into {schema}.reporting_watches (entity, relation, id_column, query)
     select entity, format('%I.%I', n.nspname, c.relname), id_column, query
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation::regclass;
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation::regclass
+    on conflict do nothing;
 end $kit$;
 
 -- The body of a table's trigger function for one event, as text.

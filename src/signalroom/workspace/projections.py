@@ -17,6 +17,17 @@ _LONGEST_ENTITY: Final = 44
 _TAKEN: Final = {"intentions", "state", "entities", "watches", "pulls"}
 
 
+def check_entity(name: str) -> None:
+    """Raise ConfigError for a name that cannot be an entity's: the kit makes names of it."""
+    taken = name in _TAKEN or name.endswith("_source") or len(name) > _LONGEST_ENTITY
+    if taken or _NAME.fullmatch(name) is None:
+        raise ConfigError(
+            f"{name!r} cannot be the name of an entity.",
+            mend=f"Use at most {_LONGEST_ENTITY} lower case letters, digits and underscores, not ending in _source,"
+            f" and none of {', '.join(sorted(_TAKEN))}.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
     """One entry of an entity's ``watch``: a table of the app whose changes change the entity."""
@@ -47,13 +58,7 @@ class EntitySettings:
     )
 
     def __post_init__(self) -> None:
-        taken = self.name in _TAKEN or self.name.endswith("_source") or len(self.name) > _LONGEST_ENTITY
-        if taken or _NAME.fullmatch(self.name) is None:
-            raise ConfigError(
-                f"{self.name!r} cannot be the name of an entity.",
-                mend=f"Use at most {_LONGEST_ENTITY} lower case letters, digits and underscores, not ending in _source,"
-                f" and none of {', '.join(sorted(_TAKEN))}.",
-            )
+        check_entity(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+select uuid, name, created_at, updated_at from campaigns
