@@ -20,7 +20,7 @@ EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick lint proof bench bench-full bench-views docs lock clean
+.PHONY: help demo test quick lint proof bench bench-full bench-reports bench-views pictures docs lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -72,11 +72,17 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1
 
+bench-reports: $(VENV)/.test ## From a report's queries to Slack, e-mail and chart; a thousand reports of agencies
+	@$(BIN)/python bench/reports.py
+
 bench-full: $(VENV)/.test $(VENV)/.bench ## The same at full size
 	@$(BIN)/python bench/run.py --scale 1
 
 bench-views: $(VENV)/.test ## 500 report views on Postgres, one REFRESH each against ours (5 minutes)
 	@$(BIN)/python bench/views.py
+
+pictures: $(VENV)/.test demo ## Take the documentation's pictures of the demo, in Chromium
+	@$(BIN)/python tests/docs/pictures.py demo
 
 docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code itself
 	@$(BIN)/python -m signalroom.cli.reference

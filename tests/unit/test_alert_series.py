@@ -1,41 +1,14 @@
 """What is usual, measured on simulated weeks: trend, weekdays, noise, outages; false alarms and detections."""
 
-import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alert_series import FIRST, measured, series, times
 from signalroom.alerts.series import drift, longest_usual, missing_days, usual
-
-FIRST = date(2022, 1, 3)
-WEEKDAYS = (1.0, 1.05, 1.1, 1.05, 1.0, 0.6, 0.5)
-WEEKS = 200
-
-
-def series(seed, *, noise=0.07, growth=0.004, size=900.0):
-    """Return 200 weeks of a business day by day: it grows, weekends are slow, every day is a little different."""
-    chance = random.Random(seed)
-    return {
-        FIRST + timedelta(days=n): Decimal(
-            round(size * WEEKDAYS[n % 7] * (1 + growth) ** (n / 7) * max(0.0, chance.gauss(1, noise)))
-        )
-        for n in range(WEEKS * 7)
-    }
-
-
-def measured(fault, *, seeds=5, **shape):
-    """Return the share of days found wrong: as they are, and with ``fault`` done to one day at a time."""
-    alarms = found = days = 0
-    for seed in range(seeds):
-        values = series(seed, **shape)
-        for day in list(values)[49:]:
-            days += 1
-            alarms += drift(values, day) is not None
-            found += drift(values | {day: fault(values[day])}, day) is not None
-    return alarms / days, found / days
 
 
 def share(rate):
@@ -45,7 +18,7 @@ def share(rate):
 def test_false_alarms_and_detections_over_two_hundred_weeks(record_property):
     told = {}
     for name, factor in (("zero", 0), ("drop of 50 %", 0.5), ("drop of 30 %", 0.7)):
-        alarms, found = measured(lambda value, by=factor: Decimal(round(float(value) * by)))
+        alarms, found = measured(times(factor))
         told[name] = (alarms, found)
         record_property(name, f"false alarms {share(alarms)}, found {share(found)}")
     assert told["zero"][1] == 1.0

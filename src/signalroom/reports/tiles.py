@@ -98,7 +98,9 @@ def geometry(figures: Mapping[str, Decimal | None], write: Any) -> dict[str, Any
     legend = [{"fill": _SHADES[at][0], "text": f"from {write(min(group))}"} for at, group in enumerate(groups) if group]
     for place, entry in enumerate(legend):
         entry["x"] = str(round(14 + place * 586 / len(legend)))
-    return {"height": HEIGHT, "size": _TILE, "tiles": tiles, "legend": legend}
+    longest = max((len(str(tile["text"])) for tile in tiles), default=0)
+    size = 15 if longest < 6 else 12  # of all alike: a larger one would look like more
+    return {"height": HEIGHT, "size": _TILE, "figure_size": size, "tiles": tiles, "legend": legend}
 
 
 def _drawn(figures: Mapping[str, Decimal | None]) -> list[tuple[str, Decimal]]:
