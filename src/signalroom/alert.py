@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 Level: TypeAlias = Literal["warning", "critical"]
 AlertState: TypeAlias = Literal["open", "acknowledged", "snoozed", "resolved"]
 Kind: TypeAlias = Literal[
-    "warehouse", "missed", "failure", "delivery", "freshness", "zero rows", "missing slice", "volume", "figure",
+    "warehouse", "missed", "failure", "delivery", "lag", "freshness", "zero rows", "missing slice", "volume", "figure",
     "restatement", "rejects",
 ]  # fmt: skip
 """What a check looks at, the most upstream first: of several findings the first kind gives its alert the title."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _BY_LEDGER: Final[frozenset[Kind]] = frozenset({"missed", "failure", "delivery"})
 _AND_ITS_SILENCE: Final[frozenset[Kind]] = frozenset({*_BY_LEDGER, "warehouse"})
+_OTHERS: Final[frozenset[Kind]] = frozenset(kind for kind in get_args(Kind) if kind != "lag")
 _RUNS: Final = 1000
 _HISTORY: Final = timedelta(days=50)
 _RESTATED_FOR: Final = timedelta(days=7)
@@ -71,14 +72,36 @@ def look(room: Room) -> tuple[list[Finding], frozenset[Kind]]:
 
     A warehouse that another process of ours holds is not asked this time, and one that does not answer is a finding.
     """
-    found = list(_by_ledger(room))
+    lags, asked = _lags(room)
+    found = [*_by_ledger(room), *lags]
     try:
-        return [*found, *_by_warehouse(room)], frozenset(get_args(Kind))
+        return [*found, *_by_warehouse(room)], _OTHERS | asked
     except SignalRoomError as problem:
         # Where one process owns the file, a step that goes on elsewhere is why; where not, it will fail and tell.
         if any(not run.step.startswith("watch") for run in room.ledger.runs.list(status="running")):
-            return found, _BY_LEDGER
-        return [*found, _unanswered(problem, room)], _AND_ITS_SILENCE
+            return found, _BY_LEDGER | asked
+        return [*found, _unanswered(problem, room)], _AND_ITS_SILENCE | asked
+
+
+def _lags(room: Room) -> tuple[list[Finding], frozenset[Kind]]:
+    """Return the sources that lag behind what their upstream keeps for them, and the check if all could be asked."""
+    from signalroom.alerts.checks import lagging
+    from signalroom.sources.base import Holding
+
+    held: dict[str, tuple[int, int, bool]] = {}
+    asked: frozenset[Kind] = frozenset({"lag"})
+    for name in room.workspace.sources:
+        source = room.source(name)
+        if not isinstance(source, Holding):
+            continue
+        try:
+            backlog = source.backlog()
+        except SignalRoomError:
+            asked = frozenset()  # its next sync fails for the same reason, and that is told
+            continue
+        if backlog is not None:
+            held[name] = backlog.held_bytes, backlog.allowed_bytes, backlog.lost
+    return list(lagging(held, room.clock.now())), asked
 
 
 def _unanswered(problem: SignalRoomError, room: Room) -> Finding:

@@ -20,6 +20,7 @@ _STILL_TRYING: Final = timedelta(minutes=10)
 _LONG: Final = timedelta(hours=2)
 _LOOK_BACK: Final = (timedelta(days=2), timedelta(days=9), timedelta(days=32))
 _ZERO_AFTER: Final = 10
+_FAR: Final = 4  # times what is allowed: no longer a matter of the next sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,24 @@ def stale(loads: Sequence[StreamLoad], allowed: Mapping[str, timedelta], now: da
         mend = f"See what its source says: `signalroom sync {stream}`."
         since = newest + limit if newest else now
         yield Finding("freshness", cause_of(stream), "warning", f"{stream} is stale", told, mend, since)
+
+
+def lagging(held: Mapping[str, tuple[int, int, bool]], now: datetime) -> Iterator[Finding]:
+    """Yield sources whose upstream keeps more for them than is allowed: what is not read fills its disk.
+
+    Args:
+        held: Source -> bytes that are kept, bytes that may be, and whether some were thrown away already.
+        now: The present moment.
+    """
+    for source, (kept, allowed, lost) in sorted(held.items()):
+        if not lost and kept <= allowed:
+            continue
+        told = f"Its server keeps {kept / 2**20:,.0f} MB that it has not read; {allowed / 2**20:,.0f} MB are allowed."
+        if lost:
+            told = "Its server has thrown away changes that it had not read."
+        mend = f"`signalroom sync {source}` reads what there is{', then takes a new snapshot' if lost else ''}."
+        level = "critical" if lost or kept > _FAR * allowed else "warning"
+        yield Finding("lag", f"source.{source}", level, f"{source} lags behind its upstream", told, mend, now)
 
 
 def without_rows(loads: Sequence[StreamLoad]) -> Iterator[Finding]:

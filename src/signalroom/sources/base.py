@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from signalroom.position import Position
@@ -34,4 +35,28 @@ class Source(Protocol):
 
     def check(self) -> Sequence[str]:
         """Return each problem with the connection or its rights as one sentence with its mend."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What an upstream keeps for us until we have read and confirmed it.
+
+    Attributes:
+        held_bytes: Its size, on the upstream's disk.
+        allowed_bytes: How large it may grow.
+        lost: Whether the upstream has thrown some of it away, so that it cannot be read any more.
+    """
+
+    held_bytes: int
+    allowed_bytes: int
+    lost: bool = False
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """What a source has besides where its upstream keeps changes for it: a slot that is not read fills a disk."""
+
+    def backlog(self) -> Backlog | None:
+        """Return what the upstream holds, None before the first sync; raises as ``read`` does."""
         ...

@@ -17,6 +17,7 @@ from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.position import Json, Position
+from signalroom.sources.base import Backlog
 from signalroom.stream import Batch, Column, Disposition, Stream, Table, Window
 from signalroom.workspace.settings import Secret, injected, setting
 
@@ -191,6 +192,22 @@ class PostgresChanges:
                 return problems(asked, database)
         except SignalRoomError as problem:
             return [str(problem)]
+
+    def backlog(self) -> Backlog | None:
+        """Return the WAL that the server keeps for the slot; None where there is no slot yet.
+
+        Raises:
+            SignalRoomError: The server does not answer, or refuses us.
+        """
+        from signalroom.clients.replication import Database
+        from signalroom.sources.postgres_slot import slots
+
+        with Database(self.url.reveal(), timeout_s=self.timeout_s) as database:
+            found = slots(database, self.slot_name).values()
+        if not found:
+            return None
+        held = max(one.held_bytes for one in found)
+        return Backlog(held, self.held_mb * 1024 * 1024, any(one.lost for one in found))
 
     @property
     def publication_name(self) -> str:
