@@ -6,8 +6,10 @@ import psycopg
 import pytest
 
 from agency_views import OWN, Views
+from agency_workspace import make_network
 from ledger_laws import HandClock
 from preview_laws import PreviewLaws
+from shop_workspace import ask, call
 from signalroom.errors import ConfigError, DataError
 from signalroom.ledger.ledger import Ledger
 from signalroom.view import Pending
@@ -68,3 +70,27 @@ class TestOnPostgres(PreviewLaws):
                 "select count(*) from pg_class where relname like 'signalroom_preview%'"
             ).fetchone()
         assert left == (0,)
+
+
+def test_the_command_shows_what_would_change_and_leaves_everything_as_it_was(tmp_path):
+    shop = make_network(tmp_path)
+    call(shop, "sync", "shop")
+    assert "The view is not there yet: it would have 3 rows." in call(shop, "views", "preview", "acme_offers").stdout
+    call(shop, "refresh")
+    assert "Nothing would change: 3 rows." in call(shop, "views", "preview", "acme_offers").stdout
+    file = shop / "views/acme_offers.sql"
+    file.write_text("select offer, sum(revenue) + 1 as revenue, count(*) as clicks from clicks group by offer")
+    said = call(shop, "views", "preview", "acme_offers").stdout
+    assert "3 rows now, 3 then: 3 appear, 3 vanish." in said
+    assert "clicks                  BIGINT         added" in said
+    (shown,) = ask(shop, "views", "preview", str(file), "--rows", "1")["previews"]
+    assert (shown["view"], len(shown["sample_appearing"]), shown["vanishing"]) == ("acme_offers", 1, 3)
+    assert len(ask(shop, "views", "history", "acme_offers")["history"]) == 1
+    (shop / "bad.sql").write_text("select * from secrets")
+    for words, told in (
+        (("acme_offers", "--query", str(shop / "bad.sql")), "it reads 'secrets'"),
+        (("acme_offer",), "Did you mean 'acme_offers'?"),
+        ((str(shop / "bad.sql"),), "No manifest asks"),
+        (("gone.sql",), "no such file or directory"),
+    ):
+        assert told in call(shop, "views", "preview", *words, code=2).stderr

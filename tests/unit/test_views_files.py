@@ -30,6 +30,41 @@ def test_files_are_read_as_one(tmp_path):
     assert (views["own"].enabled, views["own"].key) == (False, ("custom", 3))
 
 
+YAML = """
+canned:
+  - id: 1
+    table_name: daily
+    report_name: D
+    query_file: daily.sql
+assigned: [{id: 3, agency: acme, canned_report: 1}]
+custom:
+  - {id: 3, agency: acme, table_name: own, report_name: O, query: select 1, enabled: false}
+"""
+
+
+def test_yaml_says_the_same_and_may_stand_beside_toml(tmp_path):
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views/b.yaml").write_text(YAML)
+    (tmp_path / "views/empty.yml").write_text("# nothing yet\n")
+    (tmp_path / "toml").mkdir()
+    assert read(tmp_path, AGENCY) == read(tmp_path / "toml", AGENCY, CANNED, ASSIGNED + CUSTOM)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("canned: [", "cannot be read: while parsing"),
+    ("- canned", "it holds no sections"),
+    ("agencies:\n- {id: 1, id: 2, slug: a, name: A}", "'id' is given twice in line 2"),
+    ("agencies:\n- {id: '1', slug: a, name: A}", r"m.yaml: agencies\[1\].id: expected int"),
+    ("agencies:\n- {id: 1, slug: a, name: yes}", r"agencies\[1\].name: expected str"),
+    ("agencies: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+])  # fmt: skip
+def test_each_mistake_in_yaml_is_told_with_its_place(tmp_path, text, said):
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views/m.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_manifests(tmp_path)
+
+
 def test_a_workspace_without_manifests_has_none(tmp_path):
     assert read_manifests(tmp_path) is None
 

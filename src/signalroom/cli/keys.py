@@ -60,7 +60,8 @@ def create(session: Session, agency: str, role: str | None, name: str, expires: 
         return
     click.echo(token)
     held = f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "until it is revoked"
-    note(f"This is the only time it is shown. {_whose(key)}; it holds {held}; its id is {key.key_id}.")
+    whose = f"agency {key.agency_slug}" if key.role == "agency" else f"an {key.role}"
+    note(f"It is shown this once. It is for {whose}, holds {held}, and its id is {key.key_id}.")
 
 
 @keys.command("list", cls=Command)

@@ -55,7 +55,8 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{file} cannot be read: {problem}.", mend="Name a file with one SELECT.") from problem
+        said = "it is not UTF-8" if isinstance(problem, UnicodeDecodeError) else str(problem.strerror).lower()
+        raise ConfigError(f"{file} cannot be read: {said}.", mend="Name a file with one SELECT.") from problem
 
 
 def show(one: Preview) -> None:

@@ -257,9 +257,11 @@ def _refresh(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> 
     """Refresh views; those that failed fail the step, once all the others are done."""
     del at
     progress(Progress("refreshing views"))
-    if not call.target and not any((room.workspace.root / "views").glob("*.toml")) and not room.workspace.views.tables:
-        return Outcome(_NO_RUN)  # a workspace without views has nothing to refresh
+    from signalroom.views.files import manifest_files
     from signalroom.views.refresh import raised
+
+    if not call.target and not manifest_files(room.workspace.root) and not room.workspace.views.tables:
+        return Outcome(_NO_RUN)  # a workspace without views has nothing to refresh
 
     result = steps.refresh(room, call.target, force=bool(call.options.get("force")), progress=progress)
     return Outcome(_NO_RUN, views=raised(result))

@@ -1,4 +1,4 @@
-"""Manifests as files: ``views/*.toml``, and SQL beside it in files of its own."""
+"""Manifests as files: ``views/*.toml`` or ``*.yaml``, and SQL beside it in files of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from signalroom.view import Agency, CannedReport, ManifestSet, View
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LONGEST_NAME = 63  # Postgres cuts longer ones silently, so two of them could meet
 _LONGEST_SLUG = 40
+_SUFFIXES = (".toml", ".yaml", ".yml")
 _T = TypeVar("_T")
 
 _SHAPES: Mapping[str, Mapping[str, type]] = {
@@ -34,7 +35,7 @@ def read_manifests(root: Path) -> ManifestSet | None:
     Raises:
         ConfigError: A file, a table or a name is wrong; the sentence says where.
     """
-    files = sorted((root / "views").glob("*.toml"))
+    files = manifest_files(root)
     if not files:
         return None
     tables: dict[str, list[tuple[str, Mapping[str, Any]]]] = {name: [] for name in _SHAPES}
@@ -50,11 +51,45 @@ def read_manifests(root: Path) -> ManifestSet | None:
     return _assembled(tables)
 
 
+def manifest_files(root: Path) -> list[Path]:
+    """Return the files below ``root/views`` that hold manifests, sorted."""
+    return sorted(file for file in (root / "views").glob("*") if file.suffix in _SUFFIXES)
+
+
 def _parsed(file: Path) -> Mapping[str, Any]:
+    kind = "TOML" if file.suffix == ".toml" else "YAML"
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise ConfigError(f"views/{file.name} cannot be read: {problem}.", mend="Mend the TOML.") from problem
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text) if kind == "TOML" else _yaml(text)
+    except (OSError, UnicodeDecodeError, ValueError) as problem:  # the parser's own are ValueErrors
+        said = " ".join(str(problem).split()).rstrip(".")
+        raise ConfigError(f"views/{file.name} cannot be read: {said}.", mend=f"Mend the {kind}.") from problem
+
+
+def _yaml(text: str) -> Mapping[str, Any]:
+    """Return a YAML document; raises ValueError for what is none, and where a key is given twice."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        """Refuses a key that is given twice, of which YAML would keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            """Return a mapping."""
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"{key!r} is given twice in line {node.start_mark.line + 1} and below")
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        loaded = yaml.load(text, Strict)  # noqa: S506 - it is a SafeLoader
+    except yaml.YAMLError as problem:
+        raise ValueError(str(problem)) from problem
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ValueError("it holds no sections")  # noqa: TRY004 - a wrong document, told as the parser's own
+    return loaded
 
 
 def _entry(entry: object, section: str, place: str, folder: Path) -> Mapping[str, Any]:
