@@ -104,6 +104,27 @@ class RunLaws:
         assert ledger.runs.finish(second, "error", error="No.").status == "error"
         assert ledger.runs.finish(first, "success").status == "error"
 
+    def test_each_attempt_keeps_how_it_ended(self, ledger, clock):
+        wanted = Occasion(run_id="wf-2")
+        first = ledger.runs.start("j", "s", wanted)
+        ledger.runs.finish(first, "error", error="Busy. Try later.")
+        ended = clock.now()
+        clock.advance(60)
+        ledger.runs.start("j", "s", wanted)  # killed, and tried again before anybody saw that it was silent
+        clock.advance(1)
+        ledger.runs.start("j", "s", wanted)
+        clock.advance(1000)
+        (lost,) = ledger.runs.sweep()
+        last = ledger.runs.finish(ledger.runs.start("j", "s", wanted), "success")
+        assert [one.error for one in last.failures] == [
+            "Busy. Try later.",
+            "It was taken over by another attempt: its process had stopped reporting.",
+            lost.error,
+        ]
+        assert last.failures[0].ended_at == ended
+        assert (last.status, last.error) == ("success", "")
+        assert ledger.runs.get("wf-2") == last
+
     def test_heartbeats_are_written_rarely(self, ledger, clock):
         run = ledger.runs.start("j", "s")
         assert ledger.runs.heartbeat(run)

@@ -13,6 +13,19 @@ RunStatus: TypeAlias = Literal["running", "success", "error", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """How an earlier attempt of a run ended.
+
+    Attributes:
+        ended_at: When that was known, UTC.
+        error: One sentence with its mend.
+    """
+
+    ended_at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One execution of one step, as the ledger keeps it. ``success`` is terminal.
 
@@ -30,6 +43,7 @@ class Run:
         execution: The execution of a job it is a step of; empty for a step a person started.
         repeat_of: The run it does again, where a person asked for that; empty else.
         due_at: The moment the execution was due, UTC: "today" and "yesterday" are meant as of it.
+        failures: How its earlier attempts ended, the first first; of very many the last fifty.
     """
 
     run_id: str
@@ -45,6 +59,7 @@ class Run:
     execution: str = ""
     repeat_of: str = ""
     due_at: datetime | None = None
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

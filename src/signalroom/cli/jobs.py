@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import date
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
@@ -38,12 +40,9 @@ def jobs() -> None:
 @pass_session
 def list_jobs(session: Session, as_json: bool) -> None:
     """List jobs with their schedule, next firing and last execution."""
-    require_worker()
-    from signalroom.engine.operating import states
-
-    with session.room(here=True) as room:
+    with _operating(session) as (room, operating):
         room.ledger.runs.sweep()
-        found = asyncio.run(states(room))
+        found = asyncio.run(operating.states(room))
         if as_json:
             print_json({"jobs": [_record(one) for one in found]})
         elif not found:
@@ -51,6 +50,16 @@ def list_jobs(session: Session, as_json: bool) -> None:
         else:
             headers = ("job", "schedule", "zone", "next", "last", "")
             print_table(headers, [_row(room, one) for one in found])
+
+
+@contextmanager
+def _operating(session: Session) -> Generator[tuple[Room, ModuleType]]:
+    """Yield the room, opened in this process whoever owns the workspace, and what operates its jobs."""
+    require_worker()
+    from signalroom.engine import operating
+
+    with session.room(here=True) as room:
+        yield room, operating
 
 
 def _row(room: Room, one: JobState) -> tuple[str, ...]:
@@ -84,12 +93,9 @@ def _record(one: JobState) -> Mapping[str, Json]:
 @pass_session
 def pause(session: Session, job: str, note: str) -> None:
     """Stop JOB's schedule until it is resumed; restarts and upgrades keep it paused."""
-    require_worker()
-    from signalroom.engine import operating
-
-    with session.room(here=True) as room:
+    with _operating(session) as (room, operating):
         asyncio.run(operating.pause(room, job, note))
-        click.echo(f"{job} is paused.")
+    click.echo(f"{job} is paused.")
 
 
 @jobs.command(cls=Command)
@@ -97,12 +103,9 @@ def pause(session: Session, job: str, note: str) -> None:
 @pass_session
 def resume(session: Session, job: str) -> None:
     """Let JOB's schedule fire again."""
-    require_worker()
-    from signalroom.engine import operating
-
-    with session.room(here=True) as room:
+    with _operating(session) as (room, operating):
         asyncio.run(operating.resume(room, job))
-        click.echo(f"{job} fires again.")
+    click.echo(f"{job} fires again.")
 
 
 @jobs.command(cls=Command)
@@ -110,12 +113,9 @@ def resume(session: Session, job: str) -> None:
 @pass_session
 def trigger(session: Session, job: str) -> None:
     """Start JOB now, in the process that runs jobs; paused or not."""
-    require_worker()
-    from signalroom.engine import operating
-
-    with session.room(here=True) as room:
+    with _operating(session) as (room, operating):
         asyncio.run(operating.trigger(room, job))
-        click.echo(f"{job} was started; `signalroom runs --job {job}` shows how it goes.")
+    click.echo(f"{job} was started; `signalroom runs --job {job}` shows how it goes.")
 
 
 @jobs.command(cls=Command)
@@ -125,15 +125,12 @@ def trigger(session: Session, job: str) -> None:
 @pass_session
 def backfill(session: Session, job: str, first: str, last: str) -> None:
     """Run JOB once for each of its times on past days, one after another; what succeeded then is not done again."""
-    require_worker()
-    from signalroom.engine import operating
-
     begin, end = _day(first), _day(last or first)
     if end < begin:
         raise ConfigError("The days end before they begin.", mend="Put the earlier day first.")
-    with session.room(here=True) as room:
+    with _operating(session) as (room, operating):
         times = asyncio.run(operating.backfill(room, job, begin, end))
-        click.echo(f"{count(times, 'run')} of {job} to come; `signalroom runs --job {job}` shows how they go.")
+    click.echo(f"{count(times, 'run')} of {job} to come; `signalroom runs --job {job}` shows how they go.")
 
 
 def _day(text: str) -> date:

@@ -88,4 +88,5 @@ def run_record(one: Run) -> Mapping[str, Json]:
         "execution": one.execution,
         "due_at": one.due_at.isoformat() if one.due_at else None,
         "repeat_of": one.repeat_of,
+        "failures": [{"ended_at": failure.ended_at.isoformat(), "error": failure.error} for failure in one.failures],
     }

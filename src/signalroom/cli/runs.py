@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast, get_args
+import shutil
+import sys
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
@@ -10,12 +12,15 @@ from signalroom.cli.command import Command, Group, json_option, with_default
 from signalroom.cli.output import ago, duration, print_json, print_table
 from signalroom.cli.run import run_record, run_seconds
 from signalroom.cli.session import Session, pass_session
+from signalroom.cli.up import when_text
 from signalroom.errors import ConfigError
 from signalroom.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from signalroom.room import Room
 
+_INDENT = 10
+_LEAST_OF_AN_ERROR = 20
 _COLORS = {"success": "green", "error": "red", "lost": "red", "running": "cyan"}
 
 
@@ -54,19 +59,25 @@ def list_runs(session: Session, job: str | None, status: str | None, limit: int,
 
 def _print(room: Room, found: tuple[Run, ...]) -> None:
     now = room.clock.now()
-    rows = [
-        (one.run_id, ago(one.started_at, now), _took(one), one.status, one.job, one.step, _first(one.error))
-        for one in found
-    ]
-    print_table(("run", "started", "took", "status", "job", "step", ""), rows)
+    headers = ("run", "started", "took", "status", "job", "step")
+    rows = [(one.run_id, ago(one.started_at, now), _took(one), one.status, one.job, one.step) for one in found]
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    # On a terminal a sentence takes what is left of the line; where that is next to nothing, `runs show` has it.
+    room_left = shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths) if sys.stdout.isatty() else 80
+    if room_left < _LEAST_OF_AN_ERROR:
+        print_table(headers, rows)
+    else:
+        print_table(
+            (*headers, ""), [(*row, _first(one.error, room_left)) for row, one in zip(rows, found, strict=True)]
+        )
 
 
 def _took(one: Run) -> str:
     return duration(run_seconds(one)) if one.finished_at else ""
 
 
-def _first(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"
+def _first(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 @runs.command(cls=Command)
@@ -74,19 +85,36 @@ def _first(text: str) -> str:
 @json_option
 @pass_session
 def show(session: Session, run_id: str, as_json: bool) -> None:
-    """Show one run whole: its error, and what its step reported."""
+    """Show one run whole: its error, how its earlier attempts ended, and what its step reported."""
     with session.room() as room:
         one = room.ledger.runs.get(run_id)
         if one is None:
             raise ConfigError(f"There is no run {run_id!r}.", mend="`signalroom runs` lists them.")
-        record: dict[str, Any] = dict(run_record(one))
         if as_json:
-            print_json(record)
+            print_json(run_record(one))
             return
-        for name in ("run_id", "job", "step", "due_at", "started_at", "finished_at", "repeat_of"):
-            click.echo(f"{name.replace('_', ' '):12}{record[name] or ''}")
-        click.echo(f"{'status':12}{click.style(one.status, fg=_COLORS.get(one.status))}")
-        if one.error:
-            click.echo(f"{'error':12}{one.error}")
-        if one.result:
-            print_json(one.result)
+        _show(one, room.workspace.timezone)
+
+
+def _show(one: Run, zone: str) -> None:
+    """Print a run as lines of what and how; long sentences are broken under their beginning."""
+    moments = {"due": one.due_at, "started": one.started_at, "finished": one.finished_at}
+    lines = {"run": one.run_id, "job": one.job, "step": one.step}
+    lines |= {name: when_text(moment, zone, seconds=True) for name, moment in moments.items() if moment}
+    lines |= {"took": _took(one), "repeats": one.repeat_of}
+    for name, text in lines.items():
+        if text:
+            click.echo(f"{name:{_INDENT}}{text}")
+    click.echo(f"{'status':{_INDENT}}{click.style(one.status, fg=_COLORS.get(one.status))}")
+    if one.error:
+        _say("error", one.error)
+    for number, failure in enumerate(one.failures, 1):
+        _say("earlier" if number == 1 else "", f"{when_text(failure.ended_at, zone, seconds=True)}: {failure.error}")
+    if one.result:
+        click.echo(f"{'result':{_INDENT}}")
+        print_json(one.result)
+
+
+def _say(name: str, text: str) -> None:
+    width = max(40, shutil.get_terminal_size().columns)
+    click.echo(click.wrap_text(text, width, f"{name:{_INDENT}}", " " * _INDENT))

@@ -125,6 +125,7 @@ def next_firings(room: Room) -> list[tuple[datetime, str]]:
     return [(cron.due(now, job.timezone), job.name) for job, cron in crons if cron is not None]
 
 
-def when_text(moment: datetime, zone: str) -> str:
+def when_text(moment: datetime, zone: str, *, seconds: bool = False) -> str:
     """Return a moment as the people of a zone read it."""
-    return f"{moment.astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M %Z}"
+    clock = "%H:%M:%S" if seconds else "%H:%M"
+    return f"{moment.astimezone(ZoneInfo(zone)):%a %Y-%m-%d {clock} %Z}"

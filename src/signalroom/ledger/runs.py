@@ -13,9 +13,10 @@ from signalroom.errors import DataError
 from signalroom.failpoints import failpoint
 from signalroom.ledger.store import Store, clean, dump_json
 from signalroom.position import Json
-from signalroom.run import Occasion, Run, RunStatus
+from signalroom.run import Failure, Occasion, Run, RunStatus
 
 _UNPLANNED = Occasion()
+_MOST_FAILURES = 50
 
 
 class Runs:
@@ -52,10 +53,12 @@ class Runs:
             if row is None:
                 values = {"run_id": run_id, "job": job, "step": step, "started_at": now, "fence": 1, "error": ""}
                 values |= {"execution": occasion.execution, "repeat_of": occasion.repeat_of, "due_at": occasion.due_at}
-                connection.execute(self._table.insert().values(values | fresh | {"result": {}, "repeats": 0}))
+                connection.execute(
+                    self._table.insert().values(values | fresh | {"result": {}, "repeats": 0, "failures": []})
+                )
             elif row.status != "success":
                 again = {"fence": row.fence + 1, "finished_at": None, "error": "", "result": {}, "repeats": 0}
-                connection.execute(self._update(run_id).values(fresh | again))
+                connection.execute(self._update(run_id).values(fresh | again | {"failures": _failures(row, now)}))
             run = self._found(connection, run_id)
         failpoint("ledger.runs.start.after")
         return run
@@ -187,6 +190,14 @@ class Runs:
         connection.execute(self._update(row.run_id).values(ended | values))
 
 
+def _failures(row: sa.Row[Any], now: datetime) -> list[dict[str, str]]:
+    """Return what is kept of a run's attempts when another one begins."""
+    ended_at, error = row.finished_at or now, row.error
+    if row.status == "running":
+        error = "It was taken over by another attempt: its process had stopped reporting."
+    return [*row.failures, {"ended_at": ended_at.isoformat(), "error": error}][-_MOST_FAILURES:]
+
+
 def _run(row: sa.Row[Any]) -> Run:
     return Run(
         run_id=row.run_id,
@@ -202,4 +213,5 @@ def _run(row: sa.Row[Any]) -> Run:
         execution=row.execution,
         repeat_of=row.repeat_of,
         due_at=row.due_at,
+        failures=tuple(Failure(datetime.fromisoformat(one["ended_at"]), one["error"]) for one in row.failures),
     )

@@ -133,6 +133,7 @@ def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
         sa.Column("execution", text),
         sa.Column("repeat_of", text),
         sa.Column("due_at", moment),
+        sa.Column("failures", sa.JSON()),
     )  # fmt: skip
 
 
