@@ -155,6 +155,22 @@ def test_a_step_goes_on_after_a_kill(tmp_path, victims):
     assert ask(root, "query", "select count(*) as n from slow.rows")["rows"] == [[1]]
 
 
+def test_a_silent_step_does_not_keep_the_process_from_stopping(tmp_path):
+    root = make_world(tmp_path, f"{SLOWLY}[engine]\nstop_grace_s = 0.5\n")
+    (root / "sources").mkdir()
+    (root / "sources/slow.py").write_text(SLOW)
+    with Process(root) as up:
+        call(root, "jobs", "trigger", "slowly")
+        wait_for((root / "reading").exists)
+        assert up.stop() == 0  # long before the minute that the step takes
+        assert "Cut off, to go on at the next start: sync slow." in up.log.read_text()
+        up.start()
+        wait_for(lambda: ended(root, "slowly", 2), 60)
+        (step,) = [one for one in ask(root, "runs", "--job", "slowly")["runs"] if one["step"] == "sync slow"]
+        assert "stopped reporting" in step["failures"][0]["error"]
+        assert up.stop() == 0
+
+
 def alive(pid):
     try:
         os.kill(pid, 0)

@@ -107,7 +107,7 @@ def _report(progress: Progress) -> None:
     del progress
     if not activity.is_cancelled():
         return
-    if activity.is_worker_shutdown():  # and its 20 seconds are over
+    if activity.is_worker_shutdown():  # and its grace is over
         raise RetryableError("The worker was stopped.", mend="The step goes on when one is started again.")
     raise CancelledError("The job was cancelled.")
 

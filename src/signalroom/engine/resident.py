@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -31,6 +33,7 @@ _SERVER_UP_WITHIN_S = 20.0
 _LOOK_EVERY_S = 2.0
 _SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
 _POLLER_MAY_BE_SILENT_S = 300.0
+_UNWINDING_S = 5.0  # for a step that was told to stop: a transaction is rolled back, a file closed
 _log = logging.getLogger("signalroom.engine")
 
 
@@ -82,7 +85,9 @@ class Resident:
         alongside: AbstractContextManager[object] | None = None,
         running: Running | None = None,
     ) -> None:
-        """Run until SIGTERM or SIGINT; a step that runs then has 20 seconds to end, and goes on at the next start.
+        """Run until SIGTERM or SIGINT; a step that runs then has ``engine.stop_grace_s`` to end.
+
+        A little later it is cut off; what was goes on at the next start, as after a kill.
 
         Args:
             ready: Called once everything is up.
@@ -101,11 +106,36 @@ class Resident:
         await register_attributes(client)
         with explained(client):
             schedules = await reconcile(client, self.room, task_queue(self.room))
-        with alongside or nullcontext():
+        with alongside or nullcontext(), self._cutting_off(stop) as cut_off:
             async with make_worker(client, self.room):
                 ready(Ready(client.service_client.config.target_host, schedules, running))
-                await self._watch(client, stop)
-                self.pulse.stopping = True
+                try:
+                    await self._watch(client, stop)
+                finally:
+                    self.pulse.stopping = True
+                    cut_off.start()  # leaving the worker waits for its steps
+
+    @contextmanager
+    def _cutting_off(self, stop: asyncio.Event) -> Generator[threading.Timer]:
+        """Yield what, once started, ends the process unless the block ends in time."""
+        after_s = self.room.workspace.engine.stop_grace_s + _UNWINDING_S
+        timer = threading.Timer(after_s, lambda: self._cut_off(0 if stop.is_set() else 1))
+        timer.daemon = True
+        try:
+            yield timer
+        finally:
+            timer.cancel()
+
+    def _cut_off(self, code: int) -> None:
+        """End the process though a step goes on: one that reports nothing cannot be told to stop."""
+        try:
+            running = ", ".join(run.step for run in self.room.ledger.runs.list(status="running"))
+            _log.warning("Cut off, to go on at the next start: %s.", running or "a step")
+            if self.server:
+                self.server.stop()
+            logging.shutdown()
+        finally:
+            os._exit(code)  # whatever the ledger says of it
 
     async def _client(self, running: Running | None) -> Client:
         environ = self.room.workspace.environ

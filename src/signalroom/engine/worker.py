@@ -17,9 +17,6 @@ from signalroom.engine.workflows import WORKFLOWS
 if TYPE_CHECKING:
     from signalroom.room import Room
 
-GRACE_S = 20.0
-"""How long a step that runs may go on after the worker was told to stop."""
-
 _STICKY = timedelta(seconds=2)  # the default of ten is how long a run would stand still after its worker was killed
 
 
@@ -43,5 +40,5 @@ def make_worker(client: Client, room: Room) -> Worker:
             restrictions=SandboxRestrictions.default.with_passthrough_modules("signalroom")
         ),
         sticky_queue_schedule_to_start_timeout=_STICKY,
-        graceful_shutdown_timeout=timedelta(seconds=GRACE_S),
+        graceful_shutdown_timeout=timedelta(seconds=room.workspace.engine.stop_grace_s),
     )

@@ -153,6 +153,12 @@ class EngineSettings:
 
     concurrency: int = setting("Steps that run at the same time; those of one source take turns anyway.", default=4)
     step_timeout_s: float = setting("How long one attempt of a step may take.", default=21600.0, unit="s")
+    stop_grace_s: float = setting(
+        "How long a step that runs may go on after the process was told to stop; five seconds later it is cut off. "
+        "Whoever stops the process must wait longer before it kills.",
+        default=20.0,
+        unit="s",
+    )
     temporal: str = setting(
         "The `temporal` program of `up`; the one beside Python, else the one on PATH, when left out.",
         default="",
@@ -160,8 +166,10 @@ class EngineSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.step_timeout_s <= 0:
-            raise ConfigError("engine: concurrency and step_timeout_s must be greater than 0.", mend="Leave them out.")
+        if self.concurrency < 1 or self.step_timeout_s <= 0 or self.stop_grace_s <= 0:
+            raise ConfigError(
+                "engine: concurrency, step_timeout_s and stop_grace_s must be greater than 0.", mend="Leave them out."
+            )
 
 
 @dataclass(frozen=True, slots=True)
