@@ -51,6 +51,7 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",
     "signalroom.ledger.pauses": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0003_alerts": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0006_failures": "run by alembic, found by its file name",
     "signalroom.ledger.runs": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.store": "is the door to the database; Room opens the ledger at first use",
     "signalroom.ledger.tables": "declares tables; Room opens the ledger at first use",
