@@ -73,14 +73,12 @@ class FollowState:
         leader: Identity of the leader it was read from: system identifier, timeline, epoch.
         swept_at: When the last sweep ended, UTC.
         reconciled_at: When its checksums were last compared with the leader's, UTC.
-        lag_s: Seconds from a row's change on the leader to its commit here, of the last batch that applied any.
     """
 
     cursor: str = ""
     leader: str = ""
     swept_at: datetime | None = None
     reconciled_at: datetime | None = None
-    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class ProjectionStore(Protocol):
 
     def upsert(
         self, entity: Entity, rows: pa.Table, at: datetime, *,
-        state: FollowState | None = None, force: bool = False,
+        state: FollowState | None = None, undo: Mapping[str, int] | None = None,
     ) -> Upserted:  # fmt: skip
         """Apply rows in one transaction, each only where its version is greater than what is there.
 
@@ -113,15 +111,22 @@ class ProjectionStore(Protocol):
                 another's of its id counts as stale.
             at: The moment of the commit, for ``_synced_at``.
             state: What to remember of the entity in the same transaction; None leaves it.
-            force: Apply rows whose version is lower too: the leader has lost what is here.
+            undo: Id -> a version that the leader has lost: where it is still what is here, it makes room first.
 
         Raises:
             DataError: A column has another type now than in the table.
         """
         ...
 
-    def remove(self, entity: Entity, ids: Sequence[str]) -> int:
-        """Take rows out that the leader does not know at all, not even as deleted; return how many there were."""
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
+        """Take rows out that the leader does not know at all, not even as deleted; return how many there were.
+
+        Each id comes with the version that was looked at: what has another one by now stays.
+        """
+        ...
+
+    def fits(self, entity: Entity) -> bool:
+        """Return whether the entity's table can take its columns: none has another type now."""
         ...
 
     def rebuild(self, entity: Entity) -> None:

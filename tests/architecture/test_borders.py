@@ -49,6 +49,8 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.view_tables": "declares tables; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0001_runs_deliveries_archive": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0007_pulls": "run by alembic, found by its file name",
+    "signalroom.ledger.pulls": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.pauses": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0003_alerts": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0006_failures": "run by alembic, found by its file name",

@@ -20,6 +20,7 @@ BORDERS: dict[str, str] = {
     "src/signalroom/cli/app.py::App.main": "the outermost border: a person reads a sentence, not a traceback",
     "src/signalroom/cli/checks.py::_guarded": "a stranger's plugin may fail in any way; the others are still checked",
     "src/signalroom/engine/inline.py::run_step": "a run is recorded as failed whatever ended it, then it goes on up",
+    "src/signalroom/engine/loops.py::Loop.once": "a loop that ended would be a copy that stands still, unseen",
     "src/signalroom/ledger/ledger.py::Ledger.open": "closes what was opened half-way, then it goes on up",
     "src/signalroom/reports/finding.py::_in_module": "a workspace's own code may raise anything; its author mends it",
     "src/signalroom/reports/render.py::Renderer._ask": "a child in an unknown state is closed, then it goes on up",

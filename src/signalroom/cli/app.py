@@ -33,6 +33,7 @@ ENTRIES = {
     "leader": Entry("signalroom.cli.leader", "Have an app's own database keep its reporting rows.", _WORK),
     "serve": Entry("signalroom.cli.serve", "Answer the API of report views, beside workers elsewhere.", _WORK),
     "watch": Entry("signalroom.cli.watch", "Look for what is wrong, and tell it once to who must know.", _WORK),
+    "follow": Entry("signalroom.cli.follow", "Keep the rows of apps current, seconds after they change.", _WORK),
     "replay": Entry("signalroom.cli.replay", "Rebuild warehouse tables from the lake.", _WORK),
     "status": Entry("signalroom.cli.status", "Show how fresh each stream is, and each report's last delivery.", _LOOK),
     "jobs": Entry("signalroom.cli.jobs", "Show when each job runs; pause, resume or start one.", _LOOK),

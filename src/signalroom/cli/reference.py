@@ -14,6 +14,7 @@ import click
 from signalroom.cli.app import ENTRIES, app
 from signalroom.web import openapi
 from signalroom.web.app import ENDPOINTS
+from signalroom.workspace.following import FollowSettings
 from signalroom.workspace.jobs import JobSettings
 from signalroom.workspace.parts import (
     AlertSettings,
@@ -97,7 +98,8 @@ def _settings() -> str:
         "[reports.NAME]": ReportSettings, "[views]": ViewSettings, "[alerts]": AlertSettings,
         "[engine]": EngineSettings, "[web]": WebSettings,
         "[alerts.checks.NAME]": CheckSettings,
-        "[projections.NAME]": ProjectionSettings, "[projections.NAME.entities.ENTITY]": EntitySettings,
+        "[projections.NAME]": ProjectionSettings, "[projections.NAME.follow]": FollowSettings,
+        "[projections.NAME.entities.ENTITY]": EntitySettings,
         "[projections.NAME.entities.ENTITY] watch": WatchSettings,
     }  # fmt: skip
     for section, shape in shapes.items():

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError
 
 if TYPE_CHECKING:
+    from signalroom.engine.following import Following
     from signalroom.engine.requested import RequestedRefreshes
     from signalroom.engine.resident import Ready
     from signalroom.engine.server import DevServer
@@ -57,6 +59,7 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
     running = server.start() if server else None  # it comes up while everything else is opened
     try:
         from signalroom.cli.door import Door
+        from signalroom.engine.following import Following
         from signalroom.engine.requested import RequestedRefreshes
         from signalroom.engine.resident import Resident
         from signalroom.web.endpoint import Site
@@ -69,12 +72,14 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         resident = Resident(room, server)
         web = room.workspace.web
         wanted = web.port if port is None else port
-        requested = RequestedRefreshes(room)
-        site = Site(room, lambda: resident.pulse.poller_seen_at, requested.wake, web.open_metrics)
+        requested, following = RequestedRefreshes(room), Following(room)
+        site = Site(room, lambda: resident.pulse.poller_seen_at, partial(_wake, requested, following), web.open_metrics)
         page = WebServer(site, wanted, host or web.host)
         # Where one process owns the file, the others' commands run in this one.
         with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():
-            asyncio.run(resident.run(lambda what: _tell(room, what, page.address), _beside(requested, page), running))
+            asyncio.run(
+                resident.run(lambda what: _tell(room, what, page.address), _beside(requested, following, page), running)
+            )
     finally:
         if server:
             server.stop()
@@ -82,10 +87,16 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
 
 
 @contextmanager
-def _beside(requested: RequestedRefreshes, page: WebServer) -> Generator[None]:
+def _beside(requested: RequestedRefreshes, following: Following, page: WebServer) -> Generator[None]:
     """Run what goes on beside the worker."""
-    with requested, page:
+    with requested, following, page:
         yield
+
+
+def _wake(requested: RequestedRefreshes, following: Following) -> None:
+    """Tell whoever does what callers ask for."""
+    requested.wake()
+    following.wake()
 
 
 def require_worker() -> None:

@@ -15,6 +15,7 @@ from signalroom.ledger.figures import Figures
 from signalroom.ledger.keys import Keys
 from signalroom.ledger.manifests import Manifests
 from signalroom.ledger.pauses import Pauses
+from signalroom.ledger.pulls import Pulls
 from signalroom.ledger.runs import Runs
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
@@ -68,6 +69,7 @@ class Ledger:
         monitor: Views and their history as the front end reads them.
         requests: Refreshes that somebody asked for.
         keys: Who may call the API.
+        pulls: Rows of apps that are wanted.
     """
 
     def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
@@ -83,6 +85,7 @@ class Ledger:
         self.monitor = Monitor(store)
         self.requests = ViewRequests(store)
         self.keys = Keys(store)
+        self.pulls = Pulls(store)
 
     @classmethod
     def open(cls, settings: LedgerSettings | str, *, clock: Clock | None = None) -> Ledger:

@@ -46,6 +46,7 @@ class Tables:
         pauses: One row a job that an operator paused.
         alerts: One row a cause.
         keys: One row an API key.
+        pulls: One row for each row of an app that is wanted.
     """
 
     runs: sa.Table
@@ -55,6 +56,7 @@ class Tables:
     pauses: sa.Table
     alerts: sa.Table
     keys: sa.Table
+    pulls: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -111,7 +113,8 @@ def tables(dialect: str) -> Tables:
         sa.Column("note", text),
         sa.Column("paused_at", moment),
     )  # fmt: skip
-    return Tables(runs, deliveries, archive, images, pauses, _alerts(metadata, prefix), _keys(metadata, prefix))
+    others = (_alerts(metadata, prefix), _keys(metadata, prefix), _pulls(metadata, prefix))
+    return Tables(runs, deliveries, archive, images, pauses, *others)
 
 
 def _runs(prefix: str, metadata: sa.MetaData) -> sa.Table:
@@ -157,6 +160,20 @@ def _alerts(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("quiet_at", moment),
         sa.Column("snoozed_until", moment),
         sa.Column("resolved_at", moment),
+    )  # fmt: skip
+
+
+def _pulls(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}pulls", metadata,
+        sa.Column("projection", text, primary_key=True),
+        sa.Column("entity", text, primary_key=True),
+        sa.Column("entity_id", text, primary_key=True),
+        sa.Column("wanted", sa.BigInteger()),
+        sa.Column("attempts", sa.Integer()),
+        sa.Column("since", moment),
+        sa.Column("not_before", moment),
     )  # fmt: skip
 
 

@@ -122,6 +122,7 @@ def columns_may_come_and_go(bench: Bench) -> None:
     else:
         raise AssertionError("a column of another type was taken")
     same(store.states(bench.source)["page"].cursor, "", "cursor: it moves with the rows or not at all")
+    same((store.fits(wider), store.fits(retyped)), (True, False), "whether its table can take the columns")
     store.rebuild(retyped)
     store.upsert(retyped, pulled(retyped, ("a", 3, {"name": "a3", "total": "x"})), _AT, state=state)
     same(live(bench, entity), [("a", 3, "a3")], "rows after it was built anew")
@@ -129,12 +130,17 @@ def columns_may_come_and_go(bench: Bench) -> None:
 
 
 def what_the_leader_lost_can_be_undone(bench: Bench) -> None:
-    """With force an older version replaces a newer one; a row that the leader does not know can be taken out."""
+    """A version that the leader lost makes room for an older one, and a row that it does not know can be taken out.
+
+    Only the version that was looked at: what came meanwhile stays.
+    """
     entity, store = entity_of(bench), bench.warehouse.projections()
     store.upsert(entity, pulled(entity, ("a", 5, {"name": "lost"}), ("b", 1, {"name": "b"}), ("x", 1, None)), _AT)
     again = pulled(entity, ("a", 4, {"name": "kept"}), ("b", 1, {"name": "b"}))
-    same(store.upsert(entity, again, _AT, force=True), Upserted(applied=1, stale=1), "a forced batch")
-    same(store.remove(entity, ["x", "never"]), 1, "rows taken out")
+    same(store.upsert(entity, again, _AT, undo={"a": 6}), Upserted(stale=2), "another version was looked at")
+    same(store.remove(entity, {"x": 2}), 0, "rows taken out that were looked at in another version")
+    same(store.upsert(entity, again, _AT, undo={"a": 5}), Upserted(applied=1, stale=1), "the version that was lost")
+    same(store.remove(entity, {"x": 1, "never": 1}), 1, "rows taken out")
     same(live(bench, entity), [("a", 4, "kept"), ("b", 1, "b")], "rows")
     same(sorted(store.versions(entity, ())), ["a", "b"], "ids")
 
@@ -164,7 +170,7 @@ def a_state_is_kept(bench: Bench) -> None:
     entity, store = entity_of(bench), bench.warehouse.projections()
     same(store.states(bench.source), {}, "states before the first row")
     store.upsert(entity, pulled(entity), _AT, state=FollowState("7", "leader", _AT))
-    state = FollowState("8", "other", _AT, _AT + timedelta(microseconds=1), 0.25)
+    state = FollowState("8", "other", _AT, _AT + timedelta(microseconds=1))
     store.record(entity, state)
     same(store.states(bench.source), {"page": state}, "states")
 

@@ -39,16 +39,18 @@ class DuckDBProjections:
 
     def upsert(
         self, entity: Entity, rows: pa.Table, at: datetime, *,
-        state: FollowState | None = None, force: bool = False,
+        state: FollowState | None = None, undo: Mapping[str, int] | None = None,
     ) -> Upserted:  # fmt: skip
         """Apply rows in one transaction, each only where it is newer than what is there."""
         with self.turn, self.cursor() as connection:
-            _, misfits = projecting.stage(connection, entity, rows)
+            misfits = projecting.stage(connection, entity, rows)
             execute = _executing(connection)
             failpoint("projections.upsert.before")
             with _transaction(connection):
                 projecting.shape(execute, entity, _column_sql, "")
-                applied = _apply(execute, entity, at, "<>" if force else "<")
+                if undo:
+                    projecting.withdraw(execute, entity, undo)
+                applied = _apply(execute, entity, at)
                 projecting.keep_misfits(execute, entity)
                 if state is not None:
                     projecting.record(execute, entity, state)
@@ -56,9 +58,14 @@ class DuckDBProjections:
             failpoint("projections.upsert.after")
         return Upserted(applied, rows.num_rows - applied - misfits, misfits)
 
-    def remove(self, entity: Entity, ids: Sequence[str]) -> int:
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
         """Take rows out that the leader does not know at all."""
         return self._change(lambda execute: projecting.remove(execute, entity, ids))
+
+    def fits(self, entity: Entity) -> bool:
+        """Return whether the entity's table can take its columns."""
+        with self.cursor() as connection:
+            return projecting.fits(_executing(connection), entity)
 
     def rebuild(self, entity: Entity) -> None:
         """Drop the entity's table and state."""
@@ -93,12 +100,10 @@ class DuckDBProjections:
             return work(_executing(connection))
 
 
-def _apply(execute: Execute, entity: Entity, at: datetime, older: str) -> int:
+def _apply(execute: Execute, entity: Entity, at: datetime) -> int:
     """Replace what is older, insert what is new; return how many rows that is."""
     table, names = qualified(entity.table), [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
-    execute(
-        f"DELETE FROM {table} AS t USING {projecting.STAGE} s WHERE t._id = s._id AND t._version {older} s._version", []
-    )
+    execute(f"DELETE FROM {table} AS t USING {projecting.STAGE} s WHERE t._id = s._id AND t._version < s._version", [])
     inserted = execute(
         f"""INSERT INTO {table} ({listed(names)}, _synced_at) SELECT {listed(names, "s.")}, ?
             FROM {projecting.STAGE} s ANTI JOIN {table} t USING (_id)""",

@@ -54,7 +54,7 @@ class PostgresProjections:
 
     def upsert(
         self, entity: Entity, rows: pa.Table, at: datetime, *,
-        state: FollowState | None = None, force: bool = False,
+        state: FollowState | None = None, undo: Mapping[str, int] | None = None,
     ) -> Upserted:  # fmt: skip
         """Apply rows in one transaction, each only where it is newer than what is there."""
         with _typed(entity, rows) as (duck, misfits), self._transaction(entity.title) as connection:
@@ -64,7 +64,9 @@ class PostgresProjections:
             held = [Column("_id"), *projecting.META, *entity.columns]
             _copy(connection, duck, projecting.STAGE, held)
             _copy(connection, duck, projecting.MISFITS, _MISFIT)
-            applied = _apply(connection, entity, gone, at, "<>" if force else "<")
+            if undo:
+                projecting.withdraw(execute, entity, undo)
+            applied = _apply(connection, entity, gone, at)
             projecting.keep_misfits(execute, entity)
             if state is not None:
                 projecting.record(execute, entity, state)
@@ -72,9 +74,13 @@ class PostgresProjections:
         failpoint("projections.upsert.after")
         return Upserted(applied, rows.num_rows - applied - misfits, misfits)
 
-    def remove(self, entity: Entity, ids: Sequence[str]) -> int:
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
         """Take rows out that the leader does not know at all."""
         return self._change(entity.title, lambda execute: projecting.remove(execute, entity, ids))
+
+    def fits(self, entity: Entity) -> bool:
+        """Return whether the entity's table can take its columns."""
+        return self._read(lambda execute: projecting.fits(execute, entity))
 
     def rebuild(self, entity: Entity) -> None:
         """Drop the entity's table and state."""
@@ -125,7 +131,7 @@ def _typed(entity: Entity, rows: pa.Table) -> Generator[tuple[duckdb.DuckDBPyCon
 
     with duckdb.connect() as duck:
         duck.execute("SET TimeZone = 'UTC'")
-        yield duck, projecting.stage(duck, entity, rows)[1]
+        yield duck, projecting.stage(duck, entity, rows)
 
 
 def _copy(
@@ -142,13 +148,11 @@ def _copy(
             send(connection, name, names, file)
 
 
-def _apply(
-    connection: psycopg.Connection[tuple[Any, ...]], entity: Entity, gone: Sequence[str], at: datetime, older: str
-) -> int:
+def _apply(connection: psycopg.Connection[tuple[Any, ...]], entity: Entity, gone: Sequence[str], at: datetime) -> int:
     """Upsert what is newer; return how many rows that is."""
     names = [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
     changed = ", ".join(f"{ident(name)} = excluded.{ident(name)}" for name in (*names[1:], *gone, "_synced_at"))
     upsert: Any = f"""INSERT INTO {qualified(entity.table)} AS t ({listed(names)}, _synced_at)
         SELECT {listed(names)}, %s FROM {projecting.STAGE}
-        ON CONFLICT (_id) DO UPDATE SET {changed} WHERE t._version {older} excluded._version"""
+        ON CONFLICT (_id) DO UPDATE SET {changed} WHERE t._version < excluded._version"""
     return connection.execute(upsert, [at]).rowcount

@@ -6,7 +6,7 @@ gone), and over it a plain view of the live ones, which is what people read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -25,17 +25,17 @@ DDL = (
     "CREATE SCHEMA IF NOT EXISTS signalroom",
     """CREATE TABLE IF NOT EXISTS signalroom.projections (
         projection text NOT NULL, entity text NOT NULL, xid text NOT NULL, leader text NOT NULL, swept_at timestamptz,
-        reconciled_at timestamptz, lag_s double precision, columns text NOT NULL, PRIMARY KEY (projection, entity))""",
+        reconciled_at timestamptz, columns text NOT NULL, PRIMARY KEY (projection, entity))""",
 )
 """In the same transaction as the rows, so that a lost tail takes its cursor with it."""
 
 STAGE, MISFITS = "signalroom_pulled", "signalroom_misfits"
 META = (Column("_version", "bigint"), Column("_deleted", "boolean"), Column("_hash", "bigint"))
-_FIELDS = "xid, leader, swept_at, reconciled_at, lag_s"
+_FIELDS = "xid, leader, swept_at, reconciled_at"
 
 
-def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> tuple[int, int]:
-    """Type ``rows`` into two temporary tables, what fits and what does not; return how many there are of each.
+def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> int:
+    """Type ``rows`` into two temporary tables, what fits and what does not; return how many do not.
 
     A value that is not exactly what its type holds sets its row aside, with the first such column, never the batch.
     """
@@ -46,17 +46,18 @@ def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> tu
             CAST(_hash AS BIGINT) AS _hash) FROM signalroom_arrived
         QUALIFY row_number() OVER (PARTITION BY _id ORDER BY CAST(_version AS BIGINT) DESC) = 1""")
     duck.unregister("signalroom_arrived")
+    names = (*VERSION_COLUMNS, *(one.name for one in entity.columns))
+    raw = ", ".join(f"{literal(name)}: {ident(name)}" for name in names)
     misfit = " OR ".join([f"({one.misfit})" for _, one in casts] or ["false"])
     typed = "".join(f", {one.value} AS {ident(column.name)}" for column, one in casts)
     duck.execute(f"""CREATE OR REPLACE TEMP TABLE {STAGE} AS
         SELECT {listed(VERSION_COLUMNS)}{typed} FROM signalroom_newest WHERE NOT ({misfit})""")
     duck.execute(f"""CREATE OR REPLACE TEMP TABLE {MISFITS} AS
-        SELECT _id, _version, {_first_misfit(casts)}, CAST(to_json(signalroom_newest) AS VARCHAR) AS raw
+        SELECT _id, _version, {_first_misfit(casts)}, CAST(to_json({{{raw}}}) AS VARCHAR) AS raw
         FROM signalroom_newest WHERE {misfit}""")
     duck.execute("DROP TABLE signalroom_newest")
-    counted = duck.execute(f"SELECT (SELECT count(*) FROM {STAGE}), (SELECT count(*) FROM {MISFITS})").fetchone()
-    fits, misfits = counted or (0, 0)
-    return int(fits), int(misfits)
+    counted = duck.execute(f"SELECT count(*) FROM {MISFITS}").fetchone()
+    return int(counted[0]) if counted else 0
 
 
 def _first_misfit(casts: Sequence[tuple[Column, Cast]]) -> str:
@@ -74,17 +75,12 @@ def shape(execute: Execute, entity: Entity, column_sql: Callable[[Column], str],
     Returns:
         The columns that the leader no longer has: they stay, and are null in the rows that come from then on.
     """
-    found = execute(
-        "SELECT columns FROM signalroom.projections WHERE projection = ? AND entity = ?",
-        [entity.projection, entity.name],
-    )
-    known = _columns(found[0][0]) if found else ()
+    known = _known(execute, entity)
     gone = [one.name for one in known if one.name not in {column.name for column in entity.columns}]
     if known and all(one in known for one in entity.columns):
         return gone
     types = {one.name: one.type for one in known}
-    retyped = [one for one in entity.columns if types.get(one.name, one.type) != one.type]
-    if retyped:
+    if retyped := _retyped(known, entity):
         named = ", ".join(f"{one.name} was {types[one.name]} and is {one.type}" for one in retyped)
         raise DataError(
             f"{entity.title} has other types on the leader than here ({named}).",
@@ -140,17 +136,44 @@ def keep_misfits(execute: Execute, entity: Entity) -> None:
     )
 
 
-def remove(execute: Execute, entity: Entity, ids: Sequence[str]) -> int:
+def fits(execute: Execute, entity: Entity) -> bool:
+    """Return whether the entity's table can take its columns."""
+    return not _retyped(_known(execute, entity), entity)
+
+
+def _known(execute: Execute, entity: Entity) -> tuple[Column, ...]:
+    import orjson
+
+    found = execute(
+        "SELECT columns FROM signalroom.projections WHERE projection = ? AND entity = ?",
+        [entity.projection, entity.name],
+    )
+    return tuple(Column(**one) for one in orjson.loads(found[0][0])) if found else ()
+
+
+def _retyped(known: Sequence[Column], entity: Entity) -> list[Column]:
+    types = {one.name: one.type for one in known}
+    return [one for one in entity.columns if types.get(one.name, one.type) != one.type]
+
+
+def withdraw(execute: Execute, entity: Entity, versions_of: Mapping[str, int]) -> int:
+    """Take the rows out that are here in just these versions; return how many there were."""
+    gone = execute(
+        f"""DELETE FROM {qualified(entity.table)} AS t
+            USING (SELECT unnest(CAST(? AS text[])) AS id, unnest(CAST(? AS bigint[])) AS version) u
+            WHERE t._id = u.id AND t._version = u.version RETURNING t._id""",
+        [list(versions_of), list(versions_of.values())],
+    )
+    return len(gone)
+
+
+def remove(execute: Execute, entity: Entity, ids: Mapping[str, int]) -> int:
     """Take rows out, and whatever of them is set aside; return how many rows there were."""
     execute(
         "DELETE FROM signalroom.rejects WHERE source = ? AND stream = ? AND part IN (SELECT unnest(CAST(? AS text[])))",
         [entity.projection, entity.name, list(ids)],
     )
-    gone = execute(
-        f"DELETE FROM {qualified(entity.table)} WHERE _id IN (SELECT unnest(CAST(? AS text[]))) RETURNING _id",
-        [list(ids)],
-    )
-    return len(gone)
+    return withdraw(execute, entity, ids)
 
 
 def rebuild(execute: Execute, entity: Entity) -> None:
@@ -207,9 +230,9 @@ def _within(prefixes: Sequence[str]) -> str:
 
 def _write(execute: Execute, entity: Entity, state: FollowState, columns: str | None, *, known: bool) -> None:
     mine = [entity.projection, entity.name]
-    values = [state.cursor, state.leader, state.swept_at, state.reconciled_at, state.lag_s]
+    values = [state.cursor, state.leader, state.swept_at, state.reconciled_at]
     if not known:
-        sql = f"INSERT INTO signalroom.projections (projection, entity, {_FIELDS}, columns) VALUES (?,?,?,?,?,?,?,?)"
+        sql = f"INSERT INTO signalroom.projections (projection, entity, {_FIELDS}, columns) VALUES (?,?,?,?,?,?,?)"
         execute(sql, [*mine, *values, columns])
     elif columns is not None:
         execute("UPDATE signalroom.projections SET columns = ? WHERE projection = ? AND entity = ?", [columns, *mine])
@@ -222,9 +245,3 @@ def _encoded(columns: Sequence[Column]) -> str:
     import orjson
 
     return orjson.dumps([asdict(one) for one in columns]).decode()
-
-
-def _columns(text: str) -> tuple[Column, ...]:
-    import orjson
-
-    return tuple(Column(**one) for one in orjson.loads(text))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import RetryableError, SignalRoomError
-from signalroom.web import health, openapi, previews, seeder
+from signalroom.web import health, openapi, previews, projections, seeder
 from signalroom.web.access import Doorkeeper
 from signalroom.web.endpoint import Answer, Call, Endpoint, Refusal, Site, missing
 from signalroom.web.gate import App, Gate
@@ -23,6 +23,7 @@ _log = logging.getLogger("signalroom.web")
 _MODULES: tuple[Endpoint, ...] = (
     *seeder.ENDPOINTS,
     *previews.ENDPOINTS,
+    *projections.ENDPOINTS,
     *health.ENDPOINTS,
 )
 ENDPOINTS = (*_MODULES, openapi.endpoint(_MODULES))

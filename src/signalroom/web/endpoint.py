@@ -39,12 +39,14 @@ class Site:
         poller_seen_at: Returns when the scheduler last heard from our worker; None where no worker runs.
         wake: Tells whoever does what callers asked for that there is something to do.
         open_metrics: Whether ``/metrics`` answers without a key.
+        kept: What modules of endpoints keep between calls, by their own names.
     """
 
     room: Room
     poller_seen_at: Callable[[], datetime | None] | None = None
     wake: Callable[[], None] = _nothing
     open_metrics: bool = True
+    kept: dict[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from signalroom.errors import ConfigError
+from signalroom.workspace.following import FollowSettings
 from signalroom.workspace.settings import Secret, injected, setting
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -78,6 +79,7 @@ class ProjectionSettings:
         default=(),
         example='["pages", "teams.public_id"]',
     )
+    follow: FollowSettings = setting("How it is followed: see below.", factory=FollowSettings)
     name: str = injected("")
 
     def __post_init__(self) -> None:

@@ -1,0 +1,150 @@
+"""What a process that stays follows: the rows of apps, and every stream that changes all the time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from signalroom import steps
+from signalroom.engine.loops import Loop, Loops
+from signalroom.errors import ConfigError, SignalRoomError
+from signalroom.projections.follower import Follower
+from signalroom.projections.listening import Hints
+from signalroom.workspace.projections import ProjectionSettings
+
+if TYPE_CHECKING:
+    from signalroom.room import Room
+    from signalroom.stream import Stream
+
+_T = TypeVar("_T", Follower, Hints)
+_LISTEN_S: Final = 1.0
+_IDLE_S: Final = 0.1  # hints that another process queued are seen this soon; those of this one at once
+_STREAM_IDLE_S: Final = 0.5
+
+
+def projection(room: Room, name: str) -> ProjectionSettings:
+    """Return an app that the workspace follows; raises ConfigError where a setting is wrong."""
+    return room.workspace.configure(ProjectionSettings, room.workspace.projections[name], room.clock)
+
+
+def projections(room: Room) -> list[ProjectionSettings]:
+    """Return the apps that the workspace follows; raises ConfigError where a setting is wrong."""
+    return [projection(room, name) for name in room.workspace.projections]
+
+
+def follower(room: Room, settings: ProjectionSettings) -> Follower:
+    """Return a follower of one app; it has connected to nothing of the app's yet."""
+    return Follower(settings, room.warehouse.projections(), room.ledger.pulls, room.clock)
+
+
+class Following:
+    """Follows everything there is to follow, for as long as the block lasts.
+
+    Args:
+        room: The workspace's room; its ledger, lake and warehouse opened before.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._open = ExitStack()
+        self._pulls: list[Loop] = []
+        loops = [loop for name in room.workspace.projections for loop in self._sound(name, self._projection)]
+        loops += [loop for name in room.workspace.sources for loop in self._sound(name, self._streams)]
+        self.loops = Loops(loops, room.clock)
+
+    def __enter__(self) -> Self:
+        self.loops.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loops.__exit__()
+        self._open.close()
+
+    def wake(self) -> None:
+        """Pull now: a row was asked for."""
+        for one in self._pulls:
+            one.wake()
+
+    @staticmethod
+    def _sound(name: str, make: Callable[[str], Iterable[Loop]]) -> list[Loop]:
+        """Return what ``make`` makes; where its settings are wrong, one loop that says so: jobs run without it."""
+        try:
+            return list(make(name))
+        except ConfigError as problem:
+            said = problem
+
+            def complain(stop: threading.Event) -> float:
+                del stop
+                raise said
+
+            return [Loop(name, complain)]
+
+    def _projection(self, name: str) -> Iterator[Loop]:
+        settings = projection(self._room, name)
+        made = partial(follower, self._room, settings)
+        pulling, sweeping = self._kept(made()), self._kept(made())
+        hinted, hints = self._kept(made()), self._kept(Hints(settings.url.reveal()))
+        pull = Loop(f"{name} pull", lambda _: 0.0 if pulling.pull().wanted else _IDLE_S)
+        sweep = Loop(f"{name} sweep", lambda stop: sweep_all(sweeping, stop))
+
+        def listen(stop: threading.Event) -> float:
+            del stop
+            arrived, is_new = hints.wait(_LISTEN_S)
+            if hinted.hint(arrived):
+                pull.wake()
+            if is_new:
+                sweep.wake()
+            return 0.0
+
+        self._pulls.append(pull)
+        yield from (pull, sweep, Loop(f"{name} listen", listen))
+        if settings.follow.relay:
+            from signalroom.projections.leader_relay import Relay
+
+            relay = Relay(settings.url.reveal(), settings.schema, clock=self._room.clock)
+
+            def run(stop: threading.Event) -> float:
+                relay.run(stop, lambda _: None)  # its rows are notified, here as anywhere
+                return 0.0
+
+            yield Loop(f"{name} relay", run)
+
+    def _streams(self, source: str) -> Iterator[Loop]:
+        for stream in self._room.streams(source):
+            if stream.continuous:
+                yield self._stream(stream)
+
+    def _stream(self, stream: Stream) -> Loop:
+        def turn(stop: threading.Event) -> float:
+            del stop
+            return 0.0 if steps.sync(self._room, stream).merge.load_ids else _STREAM_IDLE_S
+
+        return Loop(f"{stream.title} sync", turn)
+
+    def _kept(self, opened: _T) -> _T:
+        self._open.callback(opened.close)
+        return opened
+
+
+def sweep_all(one: Follower, stop: threading.Event | None = None) -> float:
+    """Sweep every entity of an app, and compare those whose comparison is due; return the seconds until the next.
+
+    Raises:
+        SignalRoomError: What the first entity that failed raised, once the others were swept.
+    """
+    failed: list[SignalRoomError] = []
+    for name in one.entities:
+        if stop is not None and stop.is_set():
+            break
+        try:
+            one.sweep(name)
+            if one.is_comparison_due(name):
+                one.reconcile(name)
+        except SignalRoomError as problem:
+            failed.append(problem)
+    if failed:
+        raise failed[0]
+    return one.settings.follow.sweep_s

@@ -1,0 +1,87 @@
+"""`signalroom follow`: what a person sees of an app that is followed, and loops that follow it by themselves."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import psycopg
+import pytest
+
+from leader_app import ONE, TWO, installed
+from shop_workspace import call
+from signalroom.engine.following import Following
+from signalroom.room import Room
+
+pytestmark = pytest.mark.slow
+TOML = """
+name = "t"
+timezone = "UTC"
+[projections.app]
+url = "env:LEADER_URL"
+[projections.app.follow]
+sweep_s = 3600
+[projections.app.entities.page]
+key = "uuid"
+sql = "page.sql"
+watch = [{ table = "pages", id = "uuid" }, { table = "donations", id = "page_uuid" }]
+[projections.app.entities.team]
+key = "uuid"
+sql = "team.sql"
+watch = [{ table = "teams", id = "uuid" }]
+"""
+
+
+@pytest.fixture
+def root(tmp_path, postgres):
+    url = postgres()
+    (tmp_path / "signalroom.toml").write_text(TOML)
+    (tmp_path / ".env").write_text(f"LEADER_URL={url}\n")
+    with installed(tmp_path, url) as leader:
+        leader.connection.execute(f"insert into pages (uuid, name) values ('{ONE}', 'Ada runs'), ('{TWO}', 'Bo')")
+        leader.drain()
+    return tmp_path
+
+
+def told(root, *words):
+    return json.loads(call(root, *words, "--json").stdout)
+
+
+def test_a_person_copies_looks_and_compares(root):
+    assert told(root, "follow", "status")["entities"][0]["swept_at"] is None
+    assert call(root, "follow", "--once").stdout.splitlines() == ["app.page: 2 applied", "app.team: nothing new"]
+    assert told(root, "query", "select name from app.page order by 1")["rows"] == [["Ada runs"], ["Bo"]]
+    page, team = told(root, "follow", "status")["entities"]
+    assert (page["entity"], page["rows"], page["queued"], page["set_aside"]) == ("app.page", 2, 0, 0)
+    assert (team["entity"], team["rows"]) == ("app.team", 0)
+    assert "app.page" in call(root, "follow", "status").stdout
+    assert told(root, "follow", "app.page", "--reconcile")["reconcile"] == [
+        {"entity": "app.page", "rows": 2, "differing": 0, "repaired": 0, "undone": 0, "removed": 0}
+    ]
+    assert told(root, "follow", "app.page", "--resync")["resync"][0]["stale"] == 2
+
+
+def test_what_is_not_followed_is_said_with_what_is(root):
+    wrong = call(root, "follow", "app.pgae", "--once", code=2)
+    assert "Did you mean 'app.page'?" in wrong.stderr
+    assert "Add --once" in call(root, "follow", "app", code=2).stderr
+
+
+def test_loops_bring_a_change_by_themselves(root):
+    with Room.open(root) as room:
+        assert room.warehouse.merged("", "") == set()
+        room.ledger.runs.sweep()
+        with Following(room) as following, psycopg.connect(room.workspace.environ["LEADER_URL"]) as session:
+            session.execute(f"insert into donations (page_uuid, amount) values ('{ONE}', 250)")
+            session.commit()
+            waiting = threading.Event()
+            while _totals(room).get(ONE) != 250:
+                assert not waiting.wait(0.02)
+            assert following.loops.problems() == []
+            assert len(following.loops.loops) == 4
+
+
+def _totals(room):
+    there = room.warehouse.query("SELECT 1 FROM information_schema.tables WHERE table_schema = 'app'").num_rows
+    rows = room.warehouse.query("SELECT _id, total FROM app.page").to_pylist() if there else []
+    return {row["_id"]: row["total"] for row in rows}
