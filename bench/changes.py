@@ -105,18 +105,22 @@ def warehouses(names: list[str], stack: ExitStack) -> Iterator[tuple[str, Wareho
         yield "postgres", PostgresWarehouse(url=Secret("env:WAREHOUSE_URL", server.create_database()))
 
 
-def measure(warehouse: Warehouse, folder: Path, loads: int, rows: int) -> tuple[list[float], list[float], str]:
-    """Return the seconds of each large and each small merge, and the table's checksum."""
+def measure(
+    warehouse: Warehouse, folder: Path, loads: int, rows: int
+) -> tuple[list[float], list[float], list[float], str]:
+    """Return the seconds of each large and each small merge, those of CPU in this process, and the table's checksum."""
     source, lake = Source(), Loads(folder)
     stream = Stream("app", "wal", (Table("pages", COLUMNS, ("id",), ("_seq",), "merge"),))
     taken: list[float] = []
+    cpu: list[float] = []
     for size in [rows] * loads + [SMALL_ROWS] * SMALL_LOADS:
         load = lake.add(stream, Batch("pages", source.changes(size), source_ref="wal"))
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         warehouse.merge(stream, [load], lake)
         taken.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - used)
         lake.local(load, load.parts[0]).unlink()
-    return taken[:loads], taken[loads:], warehouse.checksum("app.pages", exclude=("_load_id",))
+    return taken[:loads], taken[loads:], cpu, warehouse.checksum("app.pages", exclude=("_load_id",))
 
 
 def main() -> None:
@@ -134,12 +138,17 @@ def main() -> None:
     with ExitStack() as stack:
         for name, warehouse in warehouses(options.only, stack):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signalroom-changes-")))
-            large, small, checksum = measure(warehouse, folder, options.loads, options.rows)
+            large, small, cpu, checksum = measure(warehouse, folder, options.loads, options.rows)
             sums.add(checksum)
             warehouse.close()
             rate = options.rows * (len(large) - 1) / sum(large[1:])
             each = " ".join(f"{seconds:.2f}" for seconds in large)
             print(f"{name}: {each} s")
+            here_s, small_ms = sum(cpu[1 : len(large)]), statistics.median(cpu[len(large) :]) * 1000
+            changes = options.rows * (len(large) - 1)
+            print(
+                f"{name}: {changes / here_s:,.0f} changes per CPU second of this process; a small load {small_ms:.0f} ms"
+            )
             verdict(f"{name}, changes/s after the first load", rate, AIM_CHANGES_S, most=False)
             verdict(f"{name}, ms for {SMALL_ROWS:,} changes", statistics.median(small) * 1000, AIM_SMALL_MS, most=True)
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

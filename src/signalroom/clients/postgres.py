@@ -11,6 +11,10 @@ from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoom
 if TYPE_CHECKING:
     import psycopg
 
+    Described = psycopg.Column  # for whom may not import the driver
+    Connection = psycopg.Connection[tuple[Any, ...]]
+    Cursor = psycopg.Cursor[tuple[Any, ...]]
+
 _RETRYABLE = ("08", "40", "53", "55P03", "57", "58", "25006")
 """SQLSTATE classes that may pass: connection, rollback, resources, locks, shutdown, I/O; a standby is read-only."""
 

@@ -7,7 +7,7 @@ are text: only ``true`` and ``false`` make a boolean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,17 @@ def infer(
         connection, [replace(c, type=final[c.name]) for c in columns if c.name in doubtful], groups, nulls
     )
     return {name: "text" if name in proved else kind for name, kind in final.items()}
+
+
+def told_types(columns: Sequence[Column], groups: Sequence[Group]) -> dict[str, str]:
+    """Return column name -> type for the ``columns`` whose type the upstream itself told, in what was asked of it."""
+    told: dict[str, str] = {}
+    for part in sorted((part for group in groups for part in group.parts), key=lambda one: one.load.load_id):
+        types = part.part.request.get("types")
+        if isinstance(types, Mapping):
+            told.update({str(spelling): str(kind) for spelling, kind in types.items()})
+    spelt = {column.name: column.path or column.name for column in columns}
+    return {name: told[spelling] for name, spelling in spelt.items() if spelling in told}
 
 
 def _texts(group: Group, columns: Sequence[Column], nulls: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ arrived. The engine then applies the survivors to its table in one transaction, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from signalroom.errors import ConfigError, DataError
@@ -17,7 +17,7 @@ from signalroom.load import Load, Part
 from signalroom.stream import Column, Table
 from signalroom.warehouse.base import LakeReader, MergeResult
 from signalroom.warehouse.changes import cut_stage, require_known
-from signalroom.warehouse.infer import infer
+from signalroom.warehouse.infer import infer, told_types
 from signalroom.warehouse.parts import Group
 from signalroom.warehouse.plan import (
     TablePlan,
@@ -127,11 +127,17 @@ def prepare(
     groups = group_parts(connection, plan.parts)
     found = [data_fields(group) for group in groups]
     schema = resolve(plan.table, state.columns, found, plan.title)
+    told = told_types([column for column in schema.added if column not in plan.table.columns], groups)
     if not state.columns and not plan.table.columns:
-        types = infer(connection, schema.columns, groups, plan.table.nulls)
+        unknown = [column for column in schema.columns if column.name not in told]
+        types = {**told, **(infer(connection, unknown, groups, plan.table.nulls) if unknown else {})}
         schema = Schema(with_types(schema.columns, types), with_types(schema.columns, types), notes=(
             f"{plan.title}: {len(types)} columns typed from the first load; `sync --pin` writes them to schemas/.",
         ))  # fmt: skip
+    elif told:
+        columns, added = with_types(schema.columns, told), with_types(schema.added, told)
+        spelt = ", ".join(f"{column.name} ({column.type})" for column in added)
+        schema = replace(schema, columns=columns, added=added, notes=(f"{plan.title}: new columns added: {spelt}.",))
     require_known(connection, plan.table, groups, plan.title)
     unset = unset_columns(connection, plan.table, schema.columns, groups, plan.title)
     only = {*plan.table.key, *plan.table.order} if verbatim and verbatim(plan, schema.columns, groups) else ()

@@ -84,8 +84,9 @@ def fold(staged: Stage, parts: str, lose: str) -> None:
         f"SELECT f.r FROM signalroom_fold f JOIN {name} b ON b.rowid = f.b{n} WHERE b._op = 'delete'" for n in columns
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE signalroom_gone AS {gone}")
-    _set_aside(staged, "signalroom_gone")
-    connection.execute(f"DELETE FROM {name} WHERE rowid IN (SELECT r FROM signalroom_gone)")
+    if staged.count("SELECT count(*) FROM signalroom_gone"):
+        _set_aside(staged, "signalroom_gone")
+        connection.execute(f"DELETE FROM {name} WHERE rowid IN (SELECT r FROM signalroom_gone)")
     for n, column in enumerate(staged.unset):
         connection.execute(f"""UPDATE {name} AS n SET {ident(column)} = b.{ident(column)}, _unset_{n} = false,
             _from_{n} = b._seq FROM signalroom_fold f JOIN {name} b ON b.rowid = f.b{n} WHERE n.rowid = f.r""")
