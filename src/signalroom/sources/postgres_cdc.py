@@ -33,7 +33,7 @@ Mode: TypeAlias = Literal["stream", "poll"]
 _log = logging.getLogger("signalroom.sources.postgres_cdc")
 _STREAM, _PARTITION = "changes", "slot"
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,59}")  # Postgres takes 63, and an unfinished snapshot's slot is called <slot>_new
-_PART_BYTES = 32 << 20
+_PART_BYTES = 8 << 20
 _IDLE_BYTES = 16 << 20  # one WAL segment: what may go by, none of it ours, before the position is written anew
 _END = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text"
 
