@@ -1,0 +1,31 @@
+"""The soak of projections for a few seconds, and its negative control: what it counts is there to be counted."""
+
+import random
+
+import pytest
+
+from ledger_laws import DUE
+from signalroom.projection import Entity
+from signalroom.stream import Column
+from signalroom.testing.warehouse_projections import pulled
+from soak.projections import Figures, Slow, Unguarded, Watch, soak
+from warehouses import duckdb_warehouse
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
+def test_no_row_differs_and_none_goes_back_whatever_fails(tmp_path, warehouse):
+    figures = soak(tmp_path, warehouse, seconds=2, seed=7)
+    assert (figures.differing, figures.backward) == (0, 0), figures.told()
+    assert min(figures.commits, figures.relays_killed, figures.hints, figures.swept) > 0, figures.told()
+
+
+@pytest.mark.parametrize(("kind", "steps_back"), [(Slow, 0), (Unguarded, 1)])
+def test_without_the_guard_rows_go_back_and_that_is_seen(tmp_path, kind, steps_back):
+    entity, figures = Entity("app", "page", (Column("name"),)), Figures("duckdb")
+    with duckdb_warehouse(tmp_path) as warehouse:
+        store = kind(warehouse.projections(), random.Random(1), Watch(figures))
+        for version in (1, 3, 2):  # the last was read before the one before it, and comes after it
+            store.applied(entity, pulled(entity, ("a", version, {"name": f"a{version}"})), DUE, {})
+    assert figures.backward == steps_back
