@@ -66,7 +66,6 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 	@$(BIN)/python tests/soak/soak.py --runs 200
-	@$(BIN)/python tests/soak/projections.py --seconds 60
 	@$(BIN)/python tests/soak/soak.py --runs 200 --warehouse postgres
 	@$(BIN)/python tests/soak/projections.py --seconds 60
 	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)

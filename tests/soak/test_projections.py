@@ -8,7 +8,8 @@ from ledger_laws import DUE
 from signalroom.projection import Entity
 from signalroom.stream import Column
 from signalroom.testing.warehouse_projections import pulled
-from soak.projections import Figures, Slow, Unguarded, Watch, soak
+from soak.projections import Figures, soak
+from soak.watched_stores import Slow, Unguarded, Watch
 from warehouses import duckdb_warehouse
 
 
