@@ -18,7 +18,7 @@ from signalroom.workspace.settings import Secret
 pytestmark = pytest.mark.slow
 
 BORDERS = [
-    "ledger.views.claim.after", "views.publish.computed", "views.publish.commit", "views.publish.shown",
+    "views.publish.computed", "views.publish.commit", "views.publish.shown",
     "ledger.views.finish.before",
 ]  # fmt: skip
 CHANGE = "update shop.clicks set revenue = revenue * 2 + 0.01 where day = '2026-11-13'"
