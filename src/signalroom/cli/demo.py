@@ -75,7 +75,10 @@ class Story:
 
 @command()
 @click.argument(
-    "template", metavar="[affiliates|agencies]", type=click.Choice(["affiliates", "agencies"]), default="affiliates"
+    "template",
+    metavar="[affiliates|agencies|fundraising]",
+    type=click.Choice(["affiliates", "agencies", "fundraising"]),
+    default="affiliates",
 )
 @click.option("--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default="demo", show_default=True,
               help="Where the workspace is made, or is already.")  # fmt: skip
@@ -101,7 +104,11 @@ def demo(
     every number in it is checked against what the upstreams know to be true. Run it again: nothing is loaded twice.
 
     `agencies` shows report views instead: 512 of them for 50 agencies, compared with a full recompute.
+    `fundraising` follows an app's rows from its Postgres into the warehouse while it is used, and compares every one.
     """
+    if template == "fundraising":
+        _tell_fundraising(session, folder, seed, warehouse_url, as_json=as_json)
+        return
     if template == "agencies":
         _tell_agencies(session, folder, seed, warehouse_url, as_json=as_json)
         return
@@ -133,6 +140,15 @@ def _tell_agencies(session: Session, folder: Path, seed: int, warehouse_url: str
     with session.progress(as_json=as_json) as shown:
         say = _silent if as_json else shown.say
         demo_agencies.tell(folder, AgencyWorld(seed), shown, say, warehouse_url, as_json=as_json)
+
+
+def _tell_fundraising(session: Session, folder: Path, seed: int, warehouse_url: str, *, as_json: bool) -> None:
+    from signalroom.cli import demo_fundraising
+
+    session.start_logging()
+    with session.progress(as_json=as_json) as shown:
+        say = _silent if as_json else shown.say
+        demo_fundraising.tell(folder, seed, warehouse_url, shown, say, as_json=as_json)
 
 
 def _tell(story: Story, progress: OnProgress, say: Say) -> None:

@@ -117,6 +117,14 @@ class FundraisingApp:
         """Close the connection."""
         self.connection.close()
 
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Return the rows of a query on the app's tables, by column."""
+        from psycopg.rows import dict_row
+
+        asked: Any = query
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(asked).fetchall()
+
     def create(self) -> None:
         """Make the app's tables in an empty database."""
         statements: Any = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
@@ -257,6 +265,11 @@ class FundraisingApp:
         """Give a charity another name."""
         self._run("update charities set name = name || '*', updated_at = %s where id = %s",
                   self._moment(), self._any(self._charities))  # fmt: skip
+
+    def rename_campaign(self, name: str) -> UUID:
+        """Give the first campaign another name; return its uuid."""
+        renamed = "update campaigns set name = %s, updated_at = now() where id = (select min(id) from campaigns)"
+        return self._run(f"{renamed} returning uuid", name)[0][0]
 
     def _give(self, table: str, *, is_online: bool) -> None:
         page, amount = self._any(self.truth.pages), self._chance.randint(100, 50_000)
