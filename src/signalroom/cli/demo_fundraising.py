@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -173,34 +174,29 @@ def _use(room: Room, app: FundraisingApp, leader: str, story: Story, progress: O
     from signalroom.simulators.fundraising import FundraisingApp
 
     stop = threading.Event()
-    seen: list[BaseException] = []
+    probe = FundraisingApp(leader)  # one more writer, on a connection of its own
 
     def people() -> None:
-        try:
-            while not stop.wait(_PAUSE_S):
-                app.act()
-                story.acts += 1
-        except BaseException as problem:  # noqa: BLE001 - raised again in the thread that waits for this one
-            seen.append(problem)
+        while not stop.wait(_PAUSE_S):
+            app.act()
+            story.acts += 1
 
-    probe = FundraisingApp(leader)  # one more writer, on a connection of its own
-    thread = threading.Thread(target=people, name="people", daemon=True)
-    thread.start()
-    ends = time.monotonic() + seconds
-    try:
-        for _ in range(2):  # the followers are connecting
-            _probe(room, probe, 0)
-        while time.monotonic() < ends and not seen:
-            story.lags_s.append(_probe(room, probe, len(story.lags_s)))
-            progress(Progress(f"following: {story.acts} things done, the last row seen after {story.lags_s[-1]:.2f} s"))
-            stop.wait(_PROBE_EVERY_S)
-    finally:
-        stop.set()
-        thread.join()
-        probe.rename_campaign(_CAMPAIGN)
-        probe.close()
-    if seen:
-        raise seen[0]
+    with ThreadPoolExecutor(1, "people") as crowd:
+        using = crowd.submit(people)
+        ends = time.monotonic() + seconds
+        try:
+            for _ in range(2):  # the followers are connecting
+                _probe(room, probe, 0)
+            while time.monotonic() < ends and not using.done():
+                story.lags_s.append(_probe(room, probe, len(story.lags_s)))
+                done = f"following: {count(story.acts, 'thing')} done"
+                progress(Progress(f"{done}, the last row seen after {story.lags_s[-1]:.2f} s"))
+                stop.wait(_PROBE_EVERY_S)
+        finally:
+            stop.set()
+            probe.rename_campaign(_CAMPAIGN)
+            probe.close()
+        using.result()  # raises what went wrong in the app
 
 
 def _probe(room: Room, probe: FundraisingApp, number: int) -> float:
