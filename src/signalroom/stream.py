@@ -59,7 +59,7 @@ class Table:
         disposition: How rows meet the table.
         contract: What to do with a column nobody declared.
         slice_column: The local date column that ``replace_slice`` cuts by.
-        nulls: Spellings that mean null, compared exactly; the empty string always does.
+        nulls: Spellings that mean null, compared exactly; in files and pages the empty string always does.
     """
 
     name: str

@@ -228,6 +228,12 @@ def test_what_cannot_be_captured_is_refused_before_the_application_would_notice(
         assert connection.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
 
 
+def test_settings_that_cannot_take_changes_are_refused():
+    for settings, said in (({"write": "history"}, "dbt snapshot"), ({"write": "append"}, "truncates"), ({"key": ()}, "key")):
+        with pytest.raises(ConfigError, match=said):
+            CapturedTable(**settings)
+
+
 def test_partitions_arrive_as_their_table(dsn, tmp_path):
     run(dsn, "CREATE TABLE t (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
         "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')",

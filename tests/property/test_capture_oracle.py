@@ -13,7 +13,7 @@ from capture_laws import Capture, Step, changes_of, check_capture
 from property_profiles import examples
 
 _folders = itertools.count(1)
-_values = st.sampled_from([None, "a", "b", "c", "é", 'say "\'"', "\U0001f600"])
+_values = st.sampled_from([None, "", "a", "b", "c", "é", 'say "\'"', "\U0001f600"])
 _steps = st.builds(
     Step,
     what=st.sampled_from([*["set"] * 6, "delete", "move", "truncate"]),

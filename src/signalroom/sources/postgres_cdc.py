@@ -53,9 +53,9 @@ class CapturedTable:
         example='["tenant_id", "id"]',
     )
     write: Disposition = setting(
-        "How changes meet the table: merge (the rows as they are) or history (each version of a row).",
+        "How changes meet the table: merge, the rows as they are. Versions of rows are a model's: a dbt snapshot.",
         default="merge",
-        example='"history"',
+        example='"merge"',
     )
     columns: dict[str, str] = setting(
         "Types of columns in the warehouse, where they should not be inferred: text that looks like a number.",
@@ -65,10 +65,13 @@ class CapturedTable:
 
     def __post_init__(self) -> None:
         """Refuse what no stream of changes can be loaded by."""
-        if self.write not in ("merge", "history"):
-            raise ConfigError(f'write = "{self.write}" cannot take changes.', mend="Use merge or history.")
+        if self.write != "merge":  # of a history a truncate, and a value left out, would need a meaning in every version
+            raise ConfigError(
+                f'write = "{self.write}" cannot take changes: truncates, and rows that come without large values.',
+                mend="Leave it out; for versions of rows, put a dbt snapshot on the table.",
+            )
         if not self.key:
-            raise ConfigError(f'write = "{self.write}" needs a key.', mend='Name the primary key: key = ["id"].')
+            raise ConfigError("A captured table needs a key.", mend='Name the primary key: key = ["id"].')
 
 
 @dataclass(frozen=True, slots=True)

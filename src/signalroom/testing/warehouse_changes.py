@@ -155,6 +155,30 @@ def a_truncate_takes_what_could_be_known(bench: Bench) -> None:
     bench.replays()
 
 
+def an_empty_text_is_no_null(bench: Bench) -> None:
+    """Decoded rows know both: the text stays empty where a file's empty cell means null, also as a key."""
+    for disposition, order in (("merge", "_seq"), ("history", "_loaded_at"), ("append", "_seq"), ("", "")):
+        bench.source += "_"
+        if disposition:
+            bench.declare(Column("k"), Column("v"), key=("k",), order=(order,), disposition=disposition)
+        else:  # nobody declared it: an empty text fits text alone
+            bench.declare(key=("k",), order=("_seq",), disposition="merge")
+        bench.take(decoded(k=["", "2", "3"], v=["1", "", None], op=["upsert"] * 3, seq=[1, 2, 3]))
+        same(bench.rows("k", "v"), [("", "1"), ("2", ""), ("3", None)], f"rows under {disposition!r}")
+        bench.take(decoded(k=["4", "5"], v=["", None], op=["upsert"] * 2, seq=[4, 5]))
+        found = [("", "1"), ("2", ""), ("3", None), ("4", ""), ("5", None)]
+        same(bench.rows("k", "v"), found, f"more rows under {disposition!r}")
+        bench.replays()
+    bench.source += "_"
+    bench.declare(*_KV, key=("k",), order=("_seq",), disposition="merge", nulls=("",))
+    bench.take(decoded(k=[1], v=[""], op=["upsert"], seq=[1]))
+    same(bench.rows("k", "v"), [(1, None)], "an empty text that is declared to mean null")
+    bench.source += "_"
+    bench.declare(Column("k"), Column("n", "bigint"), key=("k",), order=("_seq",), disposition="merge")
+    bench.take(decoded(k=["1"], n=[""], op=["upsert"], seq=[1]))
+    same(bench.rejects("column_name", "value"), [("n", "")], "an empty text is no number")
+
+
 def changes_without_a_meaning_are_refused(bench: Bench) -> None:
     """Whatever the settings of the table give no meaning stops the load: it must not pass for a row."""
     _declare(bench)
@@ -199,5 +223,6 @@ CHECKS = (
     a_late_row_hands_its_values_on,
     what_nobody_knows_is_set_aside,
     a_truncate_takes_what_could_be_known,
+    an_empty_text_is_no_null,
     changes_without_a_meaning_are_refused,
 )

@@ -89,6 +89,7 @@ class Group:
         types: DuckDB's types of a parquet file's fields; empty for other kinds.
         careful: Whether the records are read one by one, into ``signalroom_careful``.
         doubled: Whether some JSON object holds a key twice.
+        decoded: Whether a source decoded the rows: an empty text of theirs is one, where a file's means null.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class Group:
     types: tuple[str, ...] = ()
     careful: bool = False
     doubled: bool = False
+    decoded: bool = False
 
     @property
     def json(self) -> bool:

@@ -45,11 +45,11 @@ def group_parts(connection: duckdb.DuckDBPyConnection, parts: Sequence[StagedPar
             continue
         group = Group(part.format, (staged,), part.header)
         if part.format == "parquet":
-            group = _parquet(connection, group)
+            group = replace(_parquet(connection, group), decoded=not part.object_key)
         elif part.irregular and part.format in ("csv", "jsonl"):
             group = replace(group, careful=True)
         how = () if group.careful else (part.compression, part.delimiter, part.records, part.encoding)
-        same = (group.kind, group.fields, group.types, group.careful, *how)
+        same = (group.kind, group.fields, group.types, group.careful, group.decoded, *how)
         parts_of.setdefault(same, (group, []))[1].append(staged)
     grouped = [replace(group, parts=tuple(found)) for group, found in parts_of.values()]
     return [_with_keys(connection, group) if group.json else group for group in grouped]
@@ -185,10 +185,12 @@ def text_of(column: Column, group: Group, bound: dict[str, int], nulls: Sequence
         if number is None and not is_json_path(column.path):
             return None
         path = column.path if number is None else _pointer(group.fields[number])
-        return _nullified(f"json_extract_string(exact, {literal(path)})", nulls)
+        return _nullified(f"json_extract_string(exact, {literal(path)})", ("", *nulls))
     if number is None:
         return None
-    return f"f{number}" if group.kind == "csv" and not group.careful else _nullified(f"f{number}", nulls)
+    if group.kind == "csv" and not group.careful:
+        return f"f{number}"
+    return _nullified(f"f{number}", nulls if group.decoded else ("", *nulls))
 
 
 def _pointer(key: str) -> str:
@@ -197,10 +199,9 @@ def _pointer(key: str) -> str:
 
 
 def _nullified(text: str, nulls: Sequence[str]) -> str:
-    expression = f"nullif({text}, '')"
-    for spelling in nulls:
-        expression = f"nullif({expression}, {literal(spelling)})" if spelling else expression
-    return expression
+    for spelling in dict.fromkeys(nulls):
+        text = f"nullif({text}, {literal(spelling)})"
+    return text
 
 
 def control_of(name: str, group: Group) -> str:
