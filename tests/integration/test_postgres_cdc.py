@@ -229,7 +229,11 @@ def test_what_cannot_be_captured_is_refused_before_the_application_would_notice(
 
 
 def test_settings_that_cannot_take_changes_are_refused():
-    for settings, said in (({"write": "history"}, "dbt snapshot"), ({"write": "append"}, "truncates"), ({"key": ()}, "key")):
+    for settings, said in (
+        ({"write": "history"}, "dbt snapshot"),
+        ({"write": "append"}, "truncates"),
+        ({"key": ()}, "key"),
+    ):
         with pytest.raises(ConfigError, match=said):
             CapturedTable(**settings)
 

@@ -65,7 +65,7 @@ class CapturedTable:
 
     def __post_init__(self) -> None:
         """Refuse what no stream of changes can be loaded by."""
-        if self.write != "merge":  # of a history a truncate, and a value left out, would need a meaning in every version
+        if self.write != "merge":  # in a history, a truncate and a value left out have no meaning
             raise ConfigError(
                 f'write = "{self.write}" cannot take changes: truncates, and rows that come without large values.',
                 mend="Leave it out; for versions of rows, put a dbt snapshot on the table.",
