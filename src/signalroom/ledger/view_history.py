@@ -171,7 +171,7 @@ class HistoryRepository:
                 row.table_name, row.report_name, row.agency_id, row.agency_slug, "", row.manifest_id, row.report_type
             )
             run = ViewRun(view, row.run_id, row.fence + 1, *before.get(row.table_name, (0, "")))
-            self._end(connection, [_Ended(run, "error", reason)])
+            self._end(connection, [_Ended(run, "error", reason, tried=False)])
         return len(rows)
 
     def _record_start(self, connection: sa.Connection, runs: Sequence[ViewRun], now: datetime) -> None:
@@ -207,7 +207,7 @@ class HistoryRepository:
             seconds = {name: values[name] for name in ("duration_seconds",) if name in values}
             status = {"last_errors": values.get("errors"), "last_run_id": run.run_id, **seconds}
             kept.append(_row(run) | end | status)
-            tried = {"query_hash": run.view.query_hash} if run.view.query else {}
+            tried = {"query_hash": run.view.query_hash} if one.tried else {}
             freed.append({"of_view": run.view.name, "lease_until": None, "fence": run.fence, **tried})
         mine = sa.and_(history.c.run_id == sa.bindparam("of_run"), history.c.table_name == sa.bindparam("of_view"))
         connection.execute(history.update().where(mine), told)
@@ -236,11 +236,12 @@ class HistoryRepository:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How a run ended, and the columns of its history that say so."""
+    """How a run ended, the columns of its history that say so, and whether it says anything about its query."""
 
     run: ViewRun
     status: str
     values: Mapping[str, Any]
+    tried: bool = True
 
 
 def _ended(run: ViewRun, result: Refreshed) -> _Ended:

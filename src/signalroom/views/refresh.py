@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from signalroom.errors import ConfigError, SignalRoomError, nearest
+from signalroom.errors import ConfigError, DataError, SignalRoomError, nearest
 from signalroom.run import OnProgress, Progress
 from signalroom.view import CheckedQuery, Pending, Preview, Refreshed, View, ViewLimits, ViewStore
 from signalroom.views.files import read_manifests
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from signalroom.ledger.ledger import Ledger
     from signalroom.ledger.view_history import ViewRun, ViewStatus
 
+_TOGETHER = 3  # times timeout_s: for all agencies at once; where that fails, for each alone; for the last of these
 _SLACK_S = 120.0  # beside the queries: reading the rows, publishing the answers
 
 
@@ -171,7 +173,7 @@ class Refresher:
 
     def _group(self, group: Group, *, force: bool) -> tuple[list[Refreshed], int, list[str]]:
         """Compute one group; return what came of it, how many needed nothing after all, and which were taken."""
-        queries = 1 if group.together else len(group.pending)
+        queries = _TOGETHER if group.together else len(group.pending)
         runs = {
             run.view.name: run
             for run in self._ledger.views.claim(
@@ -182,12 +184,34 @@ class Refresher:
         taken = [one.view.name for one in group.pending if one.view.name not in runs]
         try:
             due = mine if force else self._still_due(mine, runs)
-            results = self._store.refresh(due, self._limits, together=group.together) if due else []
+            results = self._computed(due, together=group.together) if due else []
         except SignalRoomError as problem:
             self._ledger.views.finish([(run, Refreshed(run.view, error=problem)) for run in runs.values()])
             raise
         self._ledger.views.finish([(runs[one.view.name], one) for one in results])
         return list(results), len(mine) - len(due), taken
+
+    def _computed(self, due: Sequence[Pending], *, together: bool) -> Sequence[Refreshed]:
+        """Compute views of one group.
+
+        Where one query for several agencies fails, each is asked alone: a value that one of them has fails that one's
+        report only, and what the engine says of the value is for nobody else.
+        """
+        until = time.monotonic() + (_TOGETHER - 1) * self._settings.timeout_s
+        results = self._store.refresh(due, self._limits, together=together)
+        if not together or len(due) == 1 or not all(isinstance(one.error, DataError) for one in results):
+            return results
+        alone: list[Refreshed] = []
+        for one in due:
+            if alone and time.monotonic() > until:
+                problem = DataError(
+                    f"The query of {one.view.name} failed for all agencies at once, and time ran out to ask for each.",
+                    mend=f"`signalroom refresh {one.view.name}` asks for this one.",
+                )
+                alone.append(Refreshed(one.view, error=problem))
+            else:
+                alone += self._store.refresh([one], self._limits, together=False)
+        return alone
 
     def _still_due(self, mine: Sequence[Pending], runs: Mapping[str, ViewRun]) -> list[Pending]:
         """Return those that nobody computed between our look and our claim, and give the others back."""

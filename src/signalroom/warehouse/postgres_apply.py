@@ -20,6 +20,7 @@ from signalroom.warehouse.changes import BESIDE, cut_table
 from signalroom.warehouse.history import History, settle_kind
 from signalroom.warehouse.merge import Prepared, beats, in_live_slice
 from signalroom.warehouse.plan import TablePlan, kept_columns, lineage_of
+from signalroom.warehouse.postgres_release import release
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 from signalroom.warehouse.staging import unset_controls
 from signalroom.warehouse.unset import Filling
@@ -195,6 +196,8 @@ def _shape(target: Target, *, replay: bool) -> None:
             run(f"ALTER TABLE {target.name} DROP CONSTRAINT IF EXISTS {ident(plan.table.name + '_pkey')}", [])
         for beside in BESIDE:
             run(f"DROP TABLE IF EXISTS {qualified(plan.title + beside)}", [])
+        if schema.retyped:
+            release(run, plan.title, [column.name for column in schema.retyped])
         for column in schema.retyped:
             name, kind = ident(column.name), column_sql(column).split(" ", 1)[1]
             run(f"ALTER TABLE {target.name} ALTER COLUMN {name} TYPE {kind} USING NULL", [])

@@ -29,8 +29,8 @@ SHARES = "signalroom_shares"
 
 _LOCK = 7348
 _CONNECTIONS = 8
-_COLUMNS = """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum"""
+_COLUMNS = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 
 
 def role_of(slug: str) -> str:
@@ -121,19 +121,21 @@ def _make_barrier(
     roles: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Make one view of a table's rows, of one agency or of all, or find it there as it should be."""
-    wanted = [row[0] for row in session.execute(connection, _COLUMNS, [qualified(table)])]
-    if AGENCY_COLUMN not in wanted:
+    wanted = session.execute(connection, _COLUMNS, [qualified(table)])
+    if AGENCY_COLUMN not in [name for name, _ in wanted]:
         raise ConfigError(
             f"[views] tables: {table} is not there, or has no column {AGENCY_COLUMN}.",
             mend="Mend the name, or build a model that has it.",
         )
     # The note says whose rows it shows: a slug that went to another agency must not keep the rows of the first.
     note = f"{'every agency' if agency_id is None else f'agency {agency_id}'} of {table}"
-    held = [row[0] for row in session.execute(connection, _COLUMNS, [barrier])]
+    held = session.execute(connection, _COLUMNS, [barrier])
     noted = session.execute(connection, "SELECT obj_description(to_regclass(?), 'pg_class')", [barrier])[0][0]
     if held != wanted or noted != note:
         whose = "" if agency_id is None else f" WHERE {ident(AGENCY_COLUMN)} = {literal(agency_id)}"
         kept = "WITH (security_barrier) " if agency_id is not None else ""
+        if held != wanted[: len(held)]:  # a view takes more columns, and no other change of them
+            session.execute(connection, "SELECT signalroom.step_aside(to_regclass(?))", [barrier])
         _run(connection, f"CREATE OR REPLACE VIEW {barrier} {kept}AS SELECT * FROM {qualified(table)}{whose}")
         _run(connection, f"COMMENT ON VIEW {barrier} IS {literal(note)}")
     for role in roles:

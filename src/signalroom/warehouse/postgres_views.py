@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.view import Pending, Preview, Refreshed, ViewLimits
-from signalroom.warehouse import postgres_changes, postgres_preview, postgres_shares, view_parser, view_state
+from signalroom.warehouse import (
+    postgres_changes,
+    postgres_preview,
+    postgres_release,
+    postgres_shares,
+    view_parser,
+    view_state,
+)
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.postgres_limits import bound_spill, limited
 from signalroom.warehouse.postgres_roles import grant_reading, prepare, role_of, rows_of
@@ -31,6 +38,8 @@ from signalroom.warehouse.shared_sql import SharedQuery, shared_query
 if TYPE_CHECKING:
     import psycopg
 
+_MADE = "SELECT 1 WHERE to_regprocedure('signalroom.let_go(regclass)') IS NOT NULL"  # the last of them
+
 
 class PostgresViews:
     """The views of one Postgres database; see :class:`signalroom.view.ViewStore`."""
@@ -38,10 +47,11 @@ class PostgresViews:
     def __init__(self, connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]) -> None:
         self._connect = connect
         with self._connect() as connection, session.explained("make the tables of views"):
-            if not exists(connection, "signalroom", "view_shares"):
+            if not session.execute(connection, _MADE, []):
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(7347)")
-                    for statement in (*view_state.DDL, *postgres_changes.DDL, *postgres_shares.DDL):
+                    made = (*view_state.DDL, *postgres_changes.DDL, *postgres_shares.DDL, *postgres_release.DDL)
+                    for statement in made:
                         session.execute(connection, statement, [])
 
     def parse(self, sql: str) -> Any:
@@ -126,7 +136,8 @@ class _One:
             states = view_state.states(partial(session.execute, self._connection))
             there = exists(self._connection, self._schema, view.name)
             same = there and states.get(view.name, ("", ""))[0] == view.query_hash
-            if same and self._is_refreshed_concurrently():
+            past = postgres_release.past_beneath(partial(session.execute, self._connection), self._name)
+            if same and not past and self._is_refreshed_concurrently():
                 with limited(self._connection, self._limits):
                     bound_spill(self._connection, self._limits)
                     self._run(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {self._name}")
@@ -138,10 +149,19 @@ class _One:
                 in_turns(self._connection, self._swap)
                 for name in beneath:
                     drop_unused(self._connection, name)
+                for barrier in past:
+                    self._drop_past(barrier)
             failpoint("views.publish.after")
             size = f"SELECT count(*), pg_relation_size({literal(self._name)}) FROM {self._name}"
             rows, held = session.execute(self._connection, size, [])[0]
         return Refreshed(view, int(rows), int(held), time.monotonic() - began)
+
+    def _drop_past(self, barrier: str) -> None:
+        """Drop a barrier view that stepped aside, unless another view of the agency stands on it still."""
+        import psycopg
+
+        with suppress(psycopg.errors.DependentObjectsStillExist), self._connection.transaction():
+            self._connection.execute(f"DROP VIEW IF EXISTS {barrier}".encode())
 
     def _build_aside(self) -> None:
         with limited(self._connection, self._limits):
