@@ -104,7 +104,7 @@ def rows_of(dsn: str, table: str, key: Iterable[str]) -> dict[tuple[str | None, 
             [table],
         ).fetchall()
         forms = {"real": '"{}"::float8', "double precision": '"{}"', "character": "'' || format('%s', \"{}\")"}
-        selected = ", ".join(forms.get(kind, '"{}"::text').format(name) for name, kind in columns)
+        selected = ", ".join(forms.get(kind, '"{}"::text').format(name.replace('"', '""')) for name, kind in columns)
         rows = connection.execute(f"SELECT {selected} FROM {table}").fetchall()
     names = [name for name, _ in columns]
     found = [{name: spell(value) for name, value in zip(names, row, strict=True)} for row in rows]

@@ -35,7 +35,7 @@ WARM = ["captured", "duckdb", "pyarrow.parquet", "psycopg", "signalroom.capture.
         "signalroom.sources.postgres_cdc", "signalroom.warehouse.duckdb"]  # fmt: skip
 WRITES = (
     ["CREATE TABLE t (id bigint PRIMARY KEY, v text, n numeric(12,2))", "ALTER TABLE t ALTER v SET STORAGE EXTERNAL", "INSERT INTO t SELECT g, 'v' || g, g FROM generate_series(1, 200) g"],
-    ["UPDATE t SET v = 'w' WHERE id < 20", "DELETE FROM t WHERE id BETWEEN 30 AND 40", "UPDATE t SET id = 1000 WHERE id = 50", "UPDATE t SET v = repeat(id::text, 3000) WHERE id < 5", "UPDATE t SET n = 77 WHERE id < 9"],
+    ["UPDATE t SET v = 'w' WHERE id < 20", "DELETE FROM t WHERE id BETWEEN 30 AND 40", "UPDATE t SET id = 1000 WHERE id = 50", "UPDATE t SET v = repeat(id::text, 3000) WHERE id < 5", "UPDATE t SET n = 77 WHERE id < 9", "UPDATE t SET id = 2000 WHERE id = 3"],
     ["TRUNCATE t", "INSERT INTO t SELECT g, 'after', -g FROM generate_series(1, 30) g"],
     ["SELECT pg_drop_replication_slot('signalroom_app')", "DELETE FROM t WHERE id = 7", "UPDATE t SET n = 0.5 WHERE id = 8"],
 )  # fmt: skip

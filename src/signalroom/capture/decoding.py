@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from signalroom.capture.rows import HEADER_BYTES, changes, truncation
 from signalroom.capture.shapes import Shape, relation
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 8_192
 """Rows decoded together: more would leave the second-level cache."""
+
+Complete: TypeAlias = Callable[[Shape, Sequence[str], "list[pa.RecordBatch]"], "list[pa.RecordBatch]"]
+"""Takes a table, its key and changes of it, and returns the changes."""
 
 _ROWS = frozenset(b"IUD")
 _SPOOLED = frozenset(b"IUDTRYM")
@@ -48,6 +51,7 @@ class Decoder:
         binary: Whether cells come in binary form where their type has one.
         base: What is added to a WAL address to make ``_seq``.
         on_shape: Called with each table before rows of that shape; may refuse it.
+        complete: Called with a table, its key and its changes, as ``rows.changes`` returned them; may complete them.
 
     Attributes:
         whole: WAL address after the last transaction that is decoded whole; 0 before the first.
@@ -64,10 +68,11 @@ class Decoder:
         binary: bool = True,
         base: int = 0,
         on_shape: Callable[[Shape], object] = lambda _: None,
+        complete: Complete = lambda _shape, _key, found: found,
     ) -> None:
         self.whole = self.bytes = self.rows = 0
         self._keys, self._spool, self._bases, self._base = keys, spool, bases, base
-        self._on_shape, self._binary = on_shape, binary
+        self._on_shape, self._complete, self._binary = on_shape, complete, binary
         self._tables: dict[bytes, _Pending | None] = {}
         self._streamed = 0  # the transaction in progress whose block is open
         self._inside = False
@@ -94,7 +99,6 @@ class Decoder:
 
         Raises:
             DataError: One cannot be read.
-            ConfigError: A table is called otherwise from here on, or ``on_shape`` refuses it.
             ConfigError: A table is called otherwise from here on, or ``on_shape`` refuses it.
             NeedsText: A table has a column whose binary form is not known; see ``as_text``.
         """
@@ -140,11 +144,12 @@ class Decoder:
             messages = [one for one in messages if int.from_bytes(one[1:9], "big") > pending.skip]
             if not messages:
                 return
+        key = self._keys[pending.shape.title]
         try:
-            found = changes(pending.shape, messages, self._keys[pending.shape.title], self._base)
+            found = changes(pending.shape, messages, key, self._base)
         except (IndexError, ValueError) as problem:
             raise DataError(f"The database sent rows of {pending.shape.title} that cannot be read.") from problem
-        pending.batches += found
+        pending.batches += self._complete(pending.shape, key, found)
         pending.last = max(pending.last, int.from_bytes(messages[-1][1:9], "big"))
         self.rows += sum(one.num_rows for one in found)
 

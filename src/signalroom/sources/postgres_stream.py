@@ -17,6 +17,7 @@ from signalroom.errors import RetryableError
 from signalroom.failpoints import failpoint
 from signalroom.position import Json
 from signalroom.sources.postgres_catalog import Catalogue
+from signalroom.sources.postgres_moved import Moved
 from signalroom.sources.postgres_slot import Mark
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Changes:
         binary = self.catalogue.binary
         with Spool(self.folder) as spool:
             decoder = Decoder(
-                self.keys, spool, self.catalogue.bases, binary=binary, base=self.mark.base, on_shape=self._meet
-            )
+                self.keys, spool, self.catalogue.bases, binary=binary, base=self.mark.base, on_shape=self._meet,
+                complete=Moved(self.url, self.timeout_s, self.catalogue).complete,
+            )  # fmt: skip
             while True:
                 try:
                     yield from (
