@@ -122,3 +122,24 @@ class RequestLaws:
         first = ledger.monitor.jobs(None, limit=2)
         rest = ledger.monitor.jobs(None, limit=2, after=first[-1]["table_name"])
         assert [job["table_name"] for job in (*first, *rest)] == ["acme_top", "daily__acme", "daily__bolt"]
+
+    def test_what_runs_far_longer_than_usual_is_told(self, ledger, clock):
+        ledger.manifests.bring(GIVEN)
+
+        def refresh(seconds, **result):
+            (run,) = ledger.views.claim([OWN], 9_999)
+            clock.advance(seconds)
+            ledger.views.finish([(run, Refreshed(OWN, **result))])
+
+        (first,) = ledger.views.claim([OWN], 9_999)
+        clock.advance(5_000)
+        assert ledger.monitor.lingering(clock.now()) == {}  # nobody knows yet what is usual
+        ledger.views.finish([(first, Refreshed(OWN, rows=1))])
+        for seconds in (40, 50, 30, 50, 40):
+            refresh(seconds)
+        refresh(900, error=DataError("No such column."))  # how long it took to fail says nothing
+        ledger.views.claim([OWN], 9_999)
+        clock.advance(130)
+        assert ledger.monitor.lingering(clock.now()) == {}
+        clock.advance(10)
+        assert ledger.monitor.lingering(clock.now()) == {"acme_top": (140.0, 45.0)}

@@ -133,6 +133,21 @@ def test_a_table_may_be_given_up_and_another_take_its_name(bench):
     ask(bench, "drop owned by reader_of_remade; drop role reader_of_remade")
 
 
+def test_a_table_that_was_dropped_with_its_readers_comes_back_to_those_it_is_for(bench):
+    refresh(bench, "1")
+    ask(bench, "drop role if exists reader_of_remade; create role reader_of_remade")
+    whose = "alter default privileges for role signalroom_agency_remade in schema agency_remade"
+    ask(bench, f"{whose} grant select on tables to reader_of_remade")
+    ask(bench, f"create table public.other as table {bench.title}; drop table {bench.title} cascade")
+    ask(bench, f"alter table public.other set schema {bench.source}; alter table {bench.source}.other rename to t")
+    refresh(bench, "2")
+    assert [len(one) for one in shown(bench)] == [2, 2, 2]
+    for role in ("reader_of_remade", "agency_reader", "signalroom_login_remade"):
+        for view in ("own", "keyed"):
+            assert ask(bench, f"select has_table_privilege('{role}', 'agency_remade.{view}', 'select')") == [(True,)]
+    ask(bench, "drop owned by reader_of_remade; drop role reader_of_remade")
+
+
 def test_dbt_makes_a_table_anew_beneath_views(bench, tmp_path):
     project = tmp_path / "project"
     (project / "models").mkdir(parents=True)

@@ -86,6 +86,13 @@ def test_what_is_anothers_looks_like_what_is_not_there(api, endpoint):
     assert api.ledger.requests.waiting() == []
 
 
+def test_nobody_is_sent_elsewhere(api):
+    for path in ("/api/seeder/jobs/", "/api/seeder/jobs/daily__acme/history/"):
+        answer = api.call(path, "acme", headers={"Host": "elsewhere.example"})
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
+        assert "elsewhere" not in answer.text
+
+
 def test_a_list_holds_nothing_of_another_agency(api):
     names = {
         caller: [job["tableName"] for job in api.call(JOBS, caller).json()] for caller in ("acme", "bolt", "admin")

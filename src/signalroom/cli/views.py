@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ def views() -> None:
 @json_option
 @pass_session
 def list_views(session: Session, as_json: bool) -> None:
-    """List every view with its last refresh; those that fail stand first."""
+    """List every view with its last refresh; those that fail or run far longer than usual stand first."""
     with session.room() as room:
         known = {view.name: view for view in room.refresher.views()}
         room.ledger.views.sweep()
         found = [one for name, one in room.ledger.views.statuses().items() if name in known]
-        found.sort(key=lambda one: (-one.failures, one.name))
+        now = room.clock.now()
+        slow = room.ledger.monitor.lingering(now)
+        found.sort(key=lambda one: (-one.failures, one.name not in slow, one.name))
         if as_json:
             print_json(
                 {
@@ -52,18 +55,33 @@ def list_views(session: Session, as_json: bool) -> None:
                             "consecutive_failures": one.failures,
                             "updated_at": one.updated_at,
                             "error": one.error,
+                            "long_running": one.name in slow,
                         }
                         for one in found
                     ]
                 }
             )
             return
-        now = room.clock.now()
         rows = [
-            (one.name, known[one.name].agency_slug, one.status, ago(one.updated_at, now), one.error) for one in found
+            (
+                one.name,
+                known[one.name].agency_slug,
+                one.status,
+                ago(one.updated_at, now),
+                _slow(slow, one.name) or one.error,
+            )
+            for one in found
         ]
-        print_table(("view", "agency", "status", "since", "error"), rows)
+        print_table(("view", "agency", "status", "since", "note"), rows)
         click.echo(f"{count(len(rows), 'view')}.")
+
+
+def _slow(lingering: Mapping[str, tuple[float, float]], name: str) -> str:
+    """Return what is told of a view that runs far longer than it usually does; nothing of another."""
+    if name not in lingering:
+        return ""
+    running_s, usual_s = lingering[name]
+    return f"Running for {duration(running_s)}; it usually takes {duration(usual_s)}."
 
 
 @views.command(cls=Command)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
 
 from signalroom.ledger.store import Store
 from signalroom.ledger.view_tables import view_tables
+
+_LINGERING = timedelta(minutes=1)
+_USUAL_RUNS = 20
+_USUAL_TIMES = 3
 
 
 class Monitor:
@@ -60,6 +65,31 @@ class Monitor:
         with self._store.read() as connection:
             newest = query.order_by(history.c.start_time.desc(), history.c.id.desc()).limit(limit)
             return [dict(row) for row in connection.execute(newest).mappings()]
+
+    def lingering(self, now: datetime) -> Mapping[str, tuple[float, float]]:
+        """Return each view that has been running far longer than it usually does: for how long, and its usual time.
+
+        Both are in seconds. Usual is the median of its last refreshes that succeeded, from claim to end; a view without
+        one, or that runs for less than a minute, is not told of.
+        """
+        status, history = self._tables.status, self._tables.history
+        slow = sa.select(status.c.table_name, status.c.start_time).where(
+            status.c.status == "running", status.c.start_time < now - _LINGERING
+        )
+        found: dict[str, tuple[float, float]] = {}
+        with self._store.read() as connection:
+            for name, began in connection.execute(slow).all():
+                ended = (
+                    sa.select(history.c.start_time, history.c.finish_time)
+                    .where(history.c.table_name == name, history.c.status == "success")
+                    .order_by(history.c.start_time.desc())
+                    .limit(_USUAL_RUNS)
+                )
+                took = [(end - start).total_seconds() for start, end in connection.execute(ended) if end is not None]
+                running, usual = (now - began).total_seconds(), median(took) if took else 0.0
+                if took and running > _USUAL_TIMES * usual:
+                    found[name] = (running, usual)
+        return found
 
     def unregistered(self) -> bool:
         """Tell whether a front end wrote a manifest that has no status yet."""

@@ -50,6 +50,8 @@ def make_app(site: Site) -> App:
     ]
     handlers: Mapping[Any, Any] = {HTTPException: _unrouted}
     app = Starlette(routes=routes, exception_handlers=handlers)
+    # A redirect would name a scheme and a host that we only know by hearsay, and clients send their key after it.
+    app.router.redirect_slashes = False
     origins = list(site.room.workspace.web.origins)
     if not origins:
         return Gate(app)
