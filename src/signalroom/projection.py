@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 VERSION_COLUMNS = ("_id", "_version", "_deleted", "_hash")
 """Columns every row of a projection carries beside its entity's own."""
 
+CHANGED_AT = "_updated_at"
+"""Column that rows bring where their lag is measured: when the leader changed them."""
+
 EPOCH_BITS = 40
 """A version is ``epoch << EPOCH_BITS | counter``: whatever a newer leader writes wins over what an older one wrote."""
 
@@ -73,12 +76,15 @@ class FollowState:
         leader: Identity of the leader it was read from: system identifier, timeline, epoch.
         swept_at: When the last sweep ended, UTC.
         reconciled_at: When its checksums were last compared with the leader's, UTC.
+        lag_s: Seconds from the leader's change to the commit here, of the slowest row of the newest batch that brought
+            one; None before. It is measured by the upsert: to record a state leaves it.
     """
 
     cursor: str = ""
     leader: str = ""
     swept_at: datetime | None = None
     reconciled_at: datetime | None = None
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ class ProjectionStore(Protocol):
         Args:
             entity: Whose rows; its table, view and new columns are made where they are missing.
             rows: Text columns named as :data:`VERSION_COLUMNS` and the entity's own; a row whose version is lower than
-                another's of its id counts as stale.
+                another's of its id counts as stale. Where they bring :data:`CHANGED_AT`, the lag of those that are
+                applied is kept in the entity's state.
             at: The moment of the commit, for ``_synced_at``.
             state: What to remember of the entity in the same transaction; None leaves it.
             undo: Id -> a version that the leader has lost: where it is still what is here, it makes room first.

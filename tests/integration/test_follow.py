@@ -10,8 +10,9 @@ import pytest
 
 from leader_app import ONE, TWO, installed
 from shop_workspace import call
-from signalroom.engine.following import Following
+from signalroom.engine.following import Following, follower, projection
 from signalroom.room import Room
+from signalroom.web.metrics import exposition
 
 pytestmark = pytest.mark.slow
 TOML = """
@@ -79,6 +80,35 @@ def test_loops_bring_a_change_by_themselves(root):
                 assert not waiting.wait(0.02)
             assert following.loops.problems() == []
             assert len(following.loops.loops) == 4
+            told = exposition(room, following.loops.loops).decode()
+    assert 'signalroom_projection_sweep_age_seconds{entity="app.page"}' in told
+    assert 'signalroom_projection_queue_rows{entity="app.page"} ' in told
+
+
+def test_a_hint_is_measured_and_an_entity_that_ails_is_named(root):
+    with Room.open(root) as room:
+        one = follower(room, projection(room, "app"))
+        one.sweep("page")
+        assert one.state("page").lag_s is None  # a copy of all measures nothing
+        with psycopg.connect(room.workspace.environ["LEADER_URL"], autocommit=True) as session:
+            session.execute(f"update pages set name = 'Ada swims' where uuid = '{ONE}'")
+            one.hint(
+                (entity, row, version) for entity, row, version in session.execute("select * from reporting_relay(9)")
+            )
+            assert one.pull().applied == 1
+            lag_s = one.state("page").lag_s
+            assert f'signalroom_projection_lag_seconds{{entity="app.page"}} {lag_s}' in exposition(room).decode()
+            assert " s  " in call(root, "follow", "status").stdout
+            session.execute("alter table reporting_page rename to away")
+            one.hint([("page", TWO, 0)])
+            (problem,) = one.pull().problems
+            assert "no table public.reporting_page" in problem
+            assert list(one.ailing.values()) == [problem]
+            session.execute("alter table away rename to reporting_page")
+            one.hint([("page", TWO, 0)])
+            one.pull()
+        assert not one.ailing
+        one.close()
 
 
 def _totals(room):

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import threading
 import urllib.request
 from datetime import timedelta
 
@@ -10,10 +11,12 @@ import pytest
 
 from ledger_laws import HandClock
 from shop_workspace import call, make_shop
+from signalroom.engine.loops import Loop
 from signalroom.errors import ConfigError
 from signalroom.room import Room
 from signalroom.web.endpoint import Site
 from signalroom.web.health import unready
+from signalroom.web.metrics import exposition
 from signalroom.web.server import WebServer
 from signalroom.workspace.workspace import Workspace
 
@@ -37,6 +40,26 @@ def test_ready_means_that_the_ledger_answers_and_the_scheduler_has_heard_from_us
     with Room.open(shop, clock=clock) as room:
         (problem,) = unready(Site(room, clock.now))
         assert "refuses: file is not a database" in problem
+
+
+def test_what_ails_a_loop_is_named_and_counted(shop):
+    ailing = ["app.page: its database does not answer."]
+    pull, sweep = Loop("app pull", lambda _: 0.0, ailing=lambda: ailing), Loop("app sweep", lambda _: 1 / 0)
+    with Room.open(shop) as room:
+        site = Site(room, loops=(pull, sweep))
+        for _ in range(2):
+            sweep.once(threading.Event(), room.clock)
+        assert unready(site) == [
+            "app pull: app.page: its database does not answer.", "app sweep: ZeroDivisionError: division by zero",
+        ]  # fmt: skip
+        ailing.clear()
+        sweep.turn = lambda _: 1.0
+        sweep.once(threading.Event(), room.clock)
+        assert unready(site) == []
+        text = exposition(room, site.loops).decode()
+    assert 'signalroom_loop_failures{loop="app sweep"} 0.0' in text
+    assert 'signalroom_loop_failed_total{loop="app sweep"} 2.0' in text
+    assert "signalroom_projection" not in text
 
 
 def test_the_page_tells_figures_and_takes_another_port_when_its_own_is_in_use(shop, caplog):

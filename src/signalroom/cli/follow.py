@@ -107,14 +107,15 @@ def _status(room: Room, *, as_json: bool) -> None:
         return
     now = room.clock.now()
     print_table(
-        ("entity", "rows", "queued", "waiting since", "swept", "compared", "set aside"),
+        ("entity", "rows", "lag", "queued", "waiting since", "swept", "compared", "set aside"),
         [
-            (row["entity"], count(row["rows"]), count(row["queued"]),
+            (row["entity"], count(row["rows"]),
+             "" if row["lag_s"] is None else f"{row['lag_s']:.1f} s", count(row["queued"]),
              *(ago(row[name], now) if row[name] else "never" if name != "queued_since" else ""
                for name in ("queued_since", "swept_at", "reconciled_at")), count(row["set_aside"]))
             for row in rows
         ],
-        right=(1, 2, 6),
+        right=(1, 2, 3, 7),
     )  # fmt: skip
 
 
@@ -126,6 +127,7 @@ def _row(room: Room, one: Follower, entity: str) -> dict[str, Any]:
     return {
         "entity": f"{one.name}.{entity}",
         "rows": rows.to_pylist()[0]["n"] if rows is not None else 0,
+        "lag_s": state.lag_s,
         "queued": backlog.rows if backlog else 0,
         "queued_since": backlog.since if backlog else None,
         "swept_at": state.swept_at,

@@ -73,7 +73,10 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         web = room.workspace.web
         wanted = web.port if port is None else port
         requested, following = RequestedRefreshes(room), Following(room)
-        site = Site(room, lambda: resident.pulse.poller_seen_at, partial(_wake, requested, following), web.open_metrics)
+        site = Site(
+            room, lambda: resident.pulse.poller_seen_at, partial(_wake, requested, following), web.open_metrics,
+            following.loops.loops,
+        )  # fmt: skip
         page = WebServer(site, wanted, host or web.host)
         # Where one process owns the file, the others' commands run in this one.
         with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
 from signalroom import steps
 from signalroom.engine.loops import Loop, Loops
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from signalroom.room import Room
     from signalroom.stream import Stream
 
-_T = TypeVar("_T", Follower, Hints)
+_T = TypeVar("_T", bound="_Closed")
 _LISTEN_S: Final = 1.0
 _IDLE_S: Final = 0.1  # hints that another process queued are seen this soon; those of this one at once
 _STREAM_IDLE_S: Final = 0.5
@@ -38,6 +38,10 @@ def projections(room: Room) -> list[ProjectionSettings]:
 def follower(room: Room, settings: ProjectionSettings) -> Follower:
     """Return a follower of one app; it has connected to nothing of the app's yet."""
     return Follower(settings, room.warehouse.projections(), room.ledger.pulls, room.clock)
+
+
+class _Closed(Protocol):
+    def close(self) -> None: ...
 
 
 class Following:
@@ -87,7 +91,10 @@ class Following:
         made = partial(follower, self._room, settings)
         pulling, sweeping = self._kept(made()), self._kept(made())
         hinted, hints = self._kept(made()), self._kept(Hints(settings.url.reveal()))
-        pull = Loop(f"{name} pull", lambda _: 0.0 if pulling.pull().wanted else _IDLE_S)
+        pull = Loop(
+            f"{name} pull", lambda _: 0.0 if pulling.pull().wanted else _IDLE_S,
+            ailing=lambda: tuple(pulling.ailing.values()),
+        )  # fmt: skip
         sweep = Loop(f"{name} sweep", lambda stop: sweep_all(sweeping, stop))
 
         def listen(stop: threading.Event) -> float:
@@ -102,15 +109,16 @@ class Following:
         self._pulls.append(pull)
         yield from (pull, sweep, Loop(f"{name} listen", listen))
         if settings.follow.relay:
-            from signalroom.projections.leader_relay import Relay
+            from signalroom.projections.leader_relay import Relay, Relaying
 
-            relay = Relay(settings.url.reveal(), settings.schema, clock=self._room.clock)
+            relaying = self._kept(Relaying(Relay(settings.url.reveal(), settings.schema, clock=self._room.clock)))
 
-            def run(stop: threading.Event) -> float:
-                relay.run(stop, lambda _: None)  # its rows are notified, here as anywhere
+            def relay(stop: threading.Event) -> float:
+                del stop
+                relaying.turn()
                 return 0.0
 
-            yield Loop(f"{name} relay", run)
+            yield Loop(f"{name} relay", relay)
 
     def _streams(self, source: str) -> Iterator[Loop]:
         for stream in self._room.streams(source):

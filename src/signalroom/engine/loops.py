@@ -29,6 +29,8 @@ class Loop:
         ended_at: When its last good turn ended, UTC.
         failures: Turns that failed since.
         problem: What the last of them said; empty when all is well.
+        failed: Turns that failed since the process began.
+        ailing: Returns what ails although its turns go well, each a sentence.
     """
 
     name: str
@@ -36,11 +38,17 @@ class Loop:
     ended_at: datetime | None = None
     failures: int = 0
     problem: str = ""
+    failed: int = 0
+    ailing: Callable[[], Sequence[str]] = field(default=tuple, repr=False)
     _news: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wake(self) -> None:
         """Take the next turn now."""
         self._news.set()
+
+    def problems(self) -> Sequence[str]:
+        """Return what ails it now, each a sentence."""
+        return [self.problem] if self.problem else [redact(said) for said in self.ailing()]
 
     def once(self, stop: threading.Event, clock: Clock) -> float:
         """Take one turn; return how many seconds to wait before the next, longer after each failure in a row."""
@@ -49,7 +57,7 @@ class Loop:
             wait_s = self.turn(stop)
         except Exception as problem:  # noqa: BLE001 - a loop that ended would be a copy that stands still, unseen
             said = str(problem) if isinstance(problem, SignalRoomError) else f"{type(problem).__name__}: {problem}"
-            self.failures, self.problem = self.failures + 1, redact(said)
+            self.failures, self.failed, self.problem = self.failures + 1, self.failed + 1, redact(said)
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self.failures, 10))
             unexpected = None if isinstance(problem, SignalRoomError) else problem
             _log.warning("%s: it is tried again in %.0f s: %s", self.name, wait_s, self.problem, exc_info=unexpected)
@@ -92,4 +100,4 @@ class Loops:
 
     def problems(self) -> list[str]:
         """Return what ails the loops, each a sentence; nothing when all is well."""
-        return [f"{one.name}: {one.problem}" for one in self.loops if one.problem]
+        return [f"{one.name}: {said}" for one in self.loops for said in one.problems()]

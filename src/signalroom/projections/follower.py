@@ -67,12 +67,14 @@ class Follower:
         store: The warehouse's side.
         queue: Rows that are wanted.
         clock: Where time comes from.
+        ailing: Entity -> why it could not be pulled when it was last tried; those that could are left out.
     """
 
     settings: ProjectionSettings
     store: ProjectionStore
     queue: Pulls
     clock: Clock
+    ailing: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
     _replica: Replica = field(init=False, repr=False)
     _leader: Replica = field(init=False, repr=False)
 
@@ -134,13 +136,15 @@ class Follower:
                 continue
             try:
                 done += self._pull(name, mine)
+                self.ailing.pop(name, None)
             except SignalRoomError as problem:
                 self.close()
                 again = self.clock.now() + timedelta(
                     seconds=_AILING_WAIT_S if len(mine) == len(due) else _LONGEST_WAIT_S
                 )
                 self.queue.defer(self.name, dict.fromkeys(mine, again))
-                done += Pulled(len(mine), problems=(f"{self.name}.{name}: {problem}",))
+                self.ailing[name] = f"{self.name}.{name}: {problem}"
+                done += Pulled(len(mine), problems=(self.ailing[name],))
         return done
 
     def _pull(self, name: str, due: Sequence[Pull]) -> Pulled:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Final
+from typing import Final, Self
 
 from signalroom.clients.postgres import explained
 from signalroom.clock import Clock, SystemClock
-from signalroom.errors import RetryableError
+from signalroom.errors import RetryableError, SignalRoomError
 from signalroom.projections.leader import Change, Leader
 
 _log = logging.getLogger("signalroom.projections")
@@ -48,27 +48,72 @@ class Relay:
             ConfigError: The kit is not installed, or the user lacks the rights.
         """
         wait_s = 1.0
-        while not stop.is_set():
-            try:
-                with Leader(self.url, self.schema) as leader:
-                    leader.listen()
-                    while not stop.is_set():
-                        self._turn(leader, told)
-                        wait_s = 1.0
-            except RetryableError as problem:
-                _log.warning("the relay of %s begins anew in %.0f s: %s", self.schema, wait_s, problem)
-                stop.wait(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        with Relaying(self) as relaying:
+            while not stop.is_set():
+                try:
+                    relaying.turn(told)
+                    wait_s = 1.0
+                except RetryableError as problem:
+                    _log.warning("the relay of %s begins anew in %.0f s: %s", self.schema, wait_s, problem)
+                    stop.wait(wait_s)
+                    wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    def _turn(self, leader: Leader, told: Callable[[list[Change]], None]) -> None:
-        if changes := leader.relay(self.most):
-            told(changes)
+
+def _nobody(_: list[Change]) -> None:
+    """Tell nobody: the rows are notified, here as anywhere."""
+
+
+class Relaying:
+    """A relay's session with the app's database: opened with its first turn, and anew after one that failed.
+
+    Args:
+        relay: What it does.
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._opened: Leader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session; the next turn begins another."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def turn(self, told: Callable[[list[Change]], None] = _nobody) -> None:
+        """Relay what is due, at most a batch, then wait for more where there is none, ``poll_s`` at most.
+
+        Args:
+            told: Called with the rows that changed, after their commit.
+
+        Raises:
+            ConfigError: The kit is not installed, or the user lacks the rights.
+            RetryableError: A lock or the connection was lost; nothing was settled.
+        """
+        try:
+            if self._opened is None:
+                self._opened = Leader(self._relay.url, self._relay.schema)
+                self._opened.listen()
+            if changes := self._opened.relay(self._relay.most):
+                told(changes)
+            self._wait(self._opened)
+        except SignalRoomError:
+            self.close()
+            raise
+
+    def _wait(self, leader: Leader) -> None:
         match leader.next():
             case "wait":
                 with explained("wait for an intention"):
-                    for _ in leader.connection.notifies(timeout=self.poll_s, stop_after=1):
+                    for _ in leader.connection.notifies(timeout=self._relay.poll_s, stop_after=1):
                         pass
             case "soon":
-                self.clock.sleep(_SOON_S)
+                self._relay.clock.sleep(_SOON_S)
             case _:
                 pass

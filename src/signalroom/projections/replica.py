@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from signalroom.clients.postgres import connect, explained
 from signalroom.errors import ConfigError
-from signalroom.projection import VERSION_COLUMNS, Bucket, Entity
+from signalroom.projection import CHANGED_AT, VERSION_COLUMNS, Bucket, Entity
 from signalroom.stream import Column
 
 if TYPE_CHECKING:
@@ -98,17 +98,24 @@ class Replica:
     @staticmethod
     def none(entity: Entity) -> pa.Table:
         """Return no rows, with an entity's columns."""
-        return _arrow(entity, b"")
+        return _arrow(_names(entity), b"")
 
     def rows(self, entity: Entity, ids: Sequence[str]) -> pa.Table:
-        """Return the rows of some ids, tombstones included; those the database does not know are left out."""
+        """Return the rows of some ids, tombstones included, and when each was changed; unknown ids are left out."""
         import pyarrow as pa
 
-        return pa.concat_tables([_arrow(entity, b""), *self._copy(entity, "_id = ANY(%s)", [list(ids)])])
+        names = [*_names(entity), CHANGED_AT]
+        return pa.concat_tables([_arrow(names, b""), *self._copy(entity, names, "_id = ANY(%s)", [list(ids)])])
 
     def changed(self, entity: Entity, since: str, before: int) -> Iterator[pa.Table]:
-        """Yield the rows whose last change is of a transaction from ``since`` (all, where empty) up to ``before``."""
-        return self._copy(entity, "_txid >= %s::text::xid8 AND _txid < %s::text::xid8", [since or "0", str(before)])
+        """Yield the rows whose last change is of a transaction from ``since`` (all, where empty) up to ``before``.
+
+        Rows that changed since come with the moment they did; in a copy of all, that would be no measure of anything.
+        """
+        names = [*_names(entity), *([CHANGED_AT] if since else [])]
+        return self._copy(
+            entity, names, "_txid >= %s::text::xid8 AND _txid < %s::text::xid8", [since or "0", str(before)]
+        )
 
     def buckets(self, entity: Entity, digits: int, within: Sequence[str]) -> Mapping[str, Bucket]:
         """Return the checksums of rows; see :meth:`signalroom.projection.ProjectionStore.buckets`."""
@@ -137,20 +144,20 @@ class Replica:
         xmin, *leader = found[0]
         return Snapshot(int(xmin), "/".join(str(one) for one in leader))
 
-    def _copy(self, entity: Entity, test: str, params: Sequence[Any]) -> Iterator[pa.Table]:
+    def _copy(self, entity: Entity, names: Sequence[str], test: str, params: Sequence[Any]) -> Iterator[pa.Table]:
         """Yield rows as text, some megabytes at a time: what arrives for one is a row of CSV, so none is cut."""
-        names = ", ".join(_quoted(name) for name in (*VERSION_COLUMNS, *(one.name for one in entity.columns)))
-        statement: Any = f"COPY (SELECT {names} FROM {self._table(entity)} WHERE {test}) TO STDOUT (FORMAT csv)"
+        listed = ", ".join(map(_quoted, names))
+        statement: Any = f"COPY (SELECT {listed} FROM {self._table(entity)} WHERE {test}) TO STDOUT (FORMAT csv)"
         with explained(f"read rows of {entity.title}"), self._connection().cursor() as cursor:
             with cursor.copy(statement, list(params)) as rows:
                 held = io.BytesIO()
                 for row in rows:
                     held.write(row)
                     if held.tell() >= _CHUNK_BYTES:
-                        yield _arrow(entity, held.getvalue())
+                        yield _arrow(names, held.getvalue())
                         held = io.BytesIO()
             if held.tell():
-                yield _arrow(entity, held.getvalue())
+                yield _arrow(names, held.getvalue())
 
     def _table(self, entity: Entity) -> str:
         return f"{self._schema}.{_quoted(f'reporting_{entity.name}')}"
@@ -177,17 +184,20 @@ def _type(kind: str) -> str:
     return _TYPES.get(bare, "text")
 
 
-def _arrow(entity: Entity, rows: bytes) -> pa.Table:
+def _names(entity: Entity) -> list[str]:
+    return [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
+
+
+def _arrow(names: Sequence[str], rows: bytes) -> pa.Table:
     """Return rows of CSV as text columns: a field that is empty is null, one of empty quotes is empty text."""
     import pyarrow as pa
     from pyarrow import csv
 
-    names = [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
     if not rows:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     return csv.read_csv(
         io.BytesIO(rows),
-        read_options=csv.ReadOptions(column_names=names, block_size=len(rows) + 1, use_threads=False),
+        read_options=csv.ReadOptions(column_names=list(names), block_size=len(rows) + 1, use_threads=False),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import DataError
-from signalroom.projection import Bucket, Entity, FollowState, Upserted
+from signalroom.projection import CHANGED_AT, Bucket, Entity, FollowState, Upserted
 from signalroom.stream import Column
 from signalroom.testing.bench import Bench, same
 
@@ -175,6 +175,27 @@ def a_state_is_kept(bench: Bench) -> None:
     same(store.states(bench.source), {"page": state}, "states")
 
 
+def the_lag_of_what_is_applied_is_measured(bench: Bench) -> None:
+    """The slowest row that was applied is kept; what was here already, or brings no moment, measures nothing."""
+    import pyarrow as pa
+
+    entity, store = entity_of(bench), bench.warehouse.projections()
+
+    def lag_s(changed_at: tuple[str, ...], *rows: tuple[str, int, Mapping[str, str | None] | None]) -> float | None:
+        timed = pulled(entity, *rows)
+        if changed_at:
+            timed = timed.append_column(CHANGED_AT, pa.array(changed_at, pa.string()))
+        store.upsert(entity, timed, _AT)
+        return store.states(bench.source)["page"].lag_s
+
+    same(lag_s((), ("a", 1, {}), ("b", 1, {})), None, "a copy of all")
+    slow, quick = "2025-12-31 23:59:57.5+00", "2025-12-31 23:59:59+00"
+    same(lag_s((slow, quick), ("a", 2, {}), ("b", 2, {})), 2.5, "two rows")
+    same(lag_s((slow, quick), ("a", 2, {}), ("b", 3, {})), 1.0, "a stale row beside a newer one")
+    same(lag_s((slow,), ("a", 1, {})), 1.0, "nothing new")
+    same(lag_s(("2026-01-01 00:00:09+00",), ("a", 3, {})), 0.0, "the app's clock is ahead")
+
+
 CHECKS = (
     only_a_newer_version_is_applied,
     a_deletion_is_a_row,
@@ -184,5 +205,6 @@ CHECKS = (
     what_the_leader_lost_can_be_undone,
     checksums_tell_where_rows_differ,
     a_state_is_kept,
+    the_lag_of_what_is_applied_is_measured,
 )
 """This part of the contract."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
-from signalroom.projection import VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
+from signalroom.projection import CHANGED_AT, VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
 from signalroom.stream import Column
 from signalroom.warehouse import projecting
 from signalroom.warehouse.bookkeeping import Execute
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
+_NEWER = "signalroom_newer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class DuckDBProjections:
                 projecting.shape(execute, entity, _column_sql, "")
                 if undo:
                     projecting.withdraw(execute, entity, undo)
-                applied = _apply(execute, entity, at)
+                applied, changed_at = _apply(execute, entity, at)
+                projecting.measure(execute, entity, changed_at, at)
                 projecting.keep_misfits(execute, entity)
                 if state is not None:
                     projecting.record(execute, entity, state)
@@ -100,16 +102,23 @@ class DuckDBProjections:
             return work(_executing(connection))
 
 
-def _apply(execute: Execute, entity: Entity, at: datetime) -> int:
-    """Replace what is older, insert what is new; return how many rows that is."""
+def _apply(execute: Execute, entity: Entity, at: datetime) -> tuple[int, datetime | None]:
+    """Replace what is older, insert what is new; return how many rows that is, and when the first was changed."""
     table, names = qualified(entity.table), [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
-    execute(f"DELETE FROM {table} AS t USING {projecting.STAGE} s WHERE t._id = s._id AND t._version < s._version", [])
-    inserted = execute(
-        f"""INSERT INTO {table} ({listed(names)}, _synced_at) SELECT {listed(names, "s.")}, ?
-            FROM {projecting.STAGE} s ANTI JOIN {table} t USING (_id)""",
-        [at],
+    execute(
+        f"""CREATE OR REPLACE TEMP TABLE {_NEWER} AS SELECT s.*, t._id IS NOT NULL AS replaces
+            FROM {projecting.STAGE} s LEFT JOIN {table} t USING (_id)
+            WHERE t._id IS NULL OR t._version < s._version""",
+        [],
     )
-    return int(inserted[0][0])
+    ((newer, replaced, changed_at),) = execute(
+        f"SELECT count(*), count(*) FILTER (replaces), min({CHANGED_AT}) FROM {_NEWER}", []
+    )
+    if replaced:
+        execute(f"DELETE FROM {table} WHERE _id IN (SELECT _id FROM {_NEWER} WHERE replaces)", [])
+    if newer:
+        execute(f"INSERT INTO {table} ({listed(names)}, _synced_at) SELECT {listed(names)}, ? FROM {_NEWER}", [at])
+    return newer, changed_at
 
 
 @contextmanager

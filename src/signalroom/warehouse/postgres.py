@@ -33,6 +33,7 @@ from signalroom.warehouse.plan import TableState, assert_complete, plan_table, s
 from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_name, publishes, withdrawn_keys
 from signalroom.warehouse.postgres_bytes import RefusedError, ship_bytes, verbatim
 from signalroom.warehouse.postgres_copy import make_incoming, send_rejects, ship
+from signalroom.warehouse.postgres_kept import KeptConnections
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.warehouse.retrying import SetAside
 from signalroom.workspace.settings import Secret, setting
@@ -59,7 +60,11 @@ class PostgresWarehouse:
     connect_timeout_s: int = setting("How long to wait for the server.", default=10, unit="s")
     statement_timeout_s: int = setting("Longest a query of a report may take; 0 for no limit.", default=300, unit="s")
     _connection: Any = field(default=None, init=False, repr=False)
+    _kept: KeptConnections = field(init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._kept = KeptConnections(self._opened)
 
     @property
     def dialect(self) -> str:
@@ -308,9 +313,12 @@ class PostgresWarehouse:
     @contextmanager
     def _reading(self) -> Generator[psycopg.Connection[tuple[Any, ...]]]:
         """Yield a connection of its own, so that a reader never waits for a merge."""
-        self.connect()
-        with session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s) as connection:
+        with self._opened() as connection:
             yield connection
+
+    def _opened(self) -> psycopg.Connection[tuple[Any, ...]]:
+        self.connect()
+        return session.connect(self.url.reveal(), timeout_s=self.connect_timeout_s)
 
     def newest_loads(self) -> Mapping[str, str]:
         """Return ``source.stream`` -> id of its newest merged load."""
@@ -348,7 +356,7 @@ class PostgresWarehouse:
         """Return what keeps rows of an app's entities in this database."""
         from signalroom.warehouse.postgres_projections import PostgresProjections
 
-        return PostgresProjections.of(self._reading)
+        return PostgresProjections.of(self._kept.lend)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that reaches this database."""
@@ -382,7 +390,8 @@ class PostgresWarehouse:
         return problems
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._kept.close()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

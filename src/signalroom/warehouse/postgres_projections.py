@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from signalroom.failpoints import failpoint
-from signalroom.projection import VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
+from signalroom.projection import CHANGED_AT, VERSION_COLUMNS, Bucket, Entity, FollowState, Upserted
 from signalroom.stream import Column
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse import projecting
 from signalroom.warehouse.bookkeeping import Execute
-from signalroom.warehouse.postgres_apply import column_sql, exists
+from signalroom.warehouse.postgres_apply import column_sql
 from signalroom.warehouse.postgres_copy import send, write_csv
 from signalroom.warehouse.quoting import ident, listed, qualified
 
@@ -36,7 +36,7 @@ class PostgresProjections:
     """The projections of one Postgres database; see :class:`signalroom.projection.ProjectionStore`.
 
     Attributes:
-        connect: Yields a connection of its own, closed afterwards.
+        connect: Lends a connection that nobody else uses meanwhile.
     """
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]
@@ -45,7 +45,7 @@ class PostgresProjections:
     def of(cls, connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]) -> Self:
         """Return the projections of a database, its table of states made where it is missing."""
         with connect() as connection, session.explained("make the table of projections"):
-            if not exists(partial(session.execute, connection), "signalroom.projections"):
+            if not _is_made(partial(session.execute, connection)):
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(7347)")
                     for statement in projecting.DDL:
@@ -61,12 +61,13 @@ class PostgresProjections:
             execute: Execute = partial(session.execute, connection)
             failpoint("projections.upsert.before")
             gone = projecting.shape(execute, entity, column_sql, _KEY)
-            held = [Column("_id"), *projecting.META, *entity.columns]
+            held = [Column("_id"), *projecting.META, *entity.columns, projecting.STAGED]
             _copy(connection, duck, projecting.STAGE, held)
             _copy(connection, duck, projecting.MISFITS, _MISFIT)
             if undo:
                 projecting.withdraw(execute, entity, undo)
-            applied = _apply(connection, entity, gone, at)
+            applied, changed_at = _apply(execute, entity, gone, at)
+            projecting.measure(execute, entity, changed_at, at)
             projecting.keep_misfits(execute, entity)
             if state is not None:
                 projecting.record(execute, entity, state)
@@ -148,11 +149,27 @@ def _copy(
             send(connection, name, names, file)
 
 
-def _apply(connection: psycopg.Connection[tuple[Any, ...]], entity: Entity, gone: Sequence[str], at: datetime) -> int:
-    """Upsert what is newer; return how many rows that is."""
+def _is_made(execute: Execute) -> bool:
+    """Return whether the table of states is there, with the newest of its columns."""
+    return bool(
+        execute(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('signalroom.projections') AND attname = 'lag_s'",
+            [],
+        )
+    )
+
+
+def _apply(execute: Execute, entity: Entity, gone: Sequence[str], at: datetime) -> tuple[int, datetime | None]:
+    """Upsert what is newer; return how many rows that is, and when the first of them was changed."""
     names = [*VERSION_COLUMNS, *(one.name for one in entity.columns)]
     changed = ", ".join(f"{ident(name)} = excluded.{ident(name)}" for name in (*names[1:], *gone, "_synced_at"))
-    upsert: Any = f"""INSERT INTO {qualified(entity.table)} AS t ({listed(names)}, _synced_at)
-        SELECT {listed(names)}, %s FROM {projecting.STAGE}
-        ON CONFLICT (_id) DO UPDATE SET {changed} WHERE t._version < excluded._version"""
-    return connection.execute(upsert, [at]).rowcount
+    ((applied, changed_at),) = execute(
+        f"""WITH newer AS (
+                INSERT INTO {qualified(entity.table)} AS t ({listed(names)}, _synced_at)
+                SELECT {listed(names)}, ? FROM {projecting.STAGE}
+                ON CONFLICT (_id) DO UPDATE SET {changed} WHERE t._version < excluded._version
+                RETURNING t._id)
+            SELECT count(*), min(s.{CHANGED_AT}) FROM newer JOIN {projecting.STAGE} s USING (_id)""",
+        [at],
+    )
+    return int(applied), changed_at

@@ -11,13 +11,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from signalroom.errors import DataError
-from signalroom.projection import VERSION_COLUMNS, Bucket, Entity, FollowState
+from signalroom.projection import CHANGED_AT, VERSION_COLUMNS, Bucket, Entity, FollowState
 from signalroom.stream import Column
 from signalroom.warehouse.bookkeeping import Execute
 from signalroom.warehouse.casts import Cast, cast
 from signalroom.warehouse.quoting import ident, listed, literal, qualified
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import duckdb
     import pyarrow as pa
 
@@ -26,11 +28,15 @@ DDL = (
     """CREATE TABLE IF NOT EXISTS signalroom.projections (
         projection text NOT NULL, entity text NOT NULL, xid text NOT NULL, leader text NOT NULL, swept_at timestamptz,
         reconciled_at timestamptz, columns text NOT NULL, PRIMARY KEY (projection, entity))""",
+    "ALTER TABLE signalroom.projections ADD COLUMN IF NOT EXISTS lag_s float8",
 )
 """In the same transaction as the rows, so that a lost tail takes its cursor with it."""
 
 STAGE, MISFITS = "signalroom_pulled", "signalroom_misfits"
 META = (Column("_version", "bigint"), Column("_deleted", "boolean"), Column("_hash", "bigint"))
+STAGED = Column(CHANGED_AT, "timestamptz")
+"""The stage's last column: when the leader changed the row; null where its lag is not measured."""
+
 _FIELDS = "xid, leader, swept_at, reconciled_at"
 
 
@@ -40,6 +46,7 @@ def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> in
     A value that is not exactly what its type holds sets its row aside, with the first such column, never the batch.
     """
     casts = [(column, cast(column, ident(column.name))) for column in entity.columns]
+    changed_at = CHANGED_AT if CHANGED_AT in rows.column_names else "NULL"
     duck.register("signalroom_arrived", rows)
     duck.execute("""CREATE OR REPLACE TEMP TABLE signalroom_newest AS
         SELECT * REPLACE (CAST(_version AS BIGINT) AS _version, CAST(_deleted AS BOOLEAN) AS _deleted,
@@ -51,7 +58,8 @@ def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> in
     misfit = " OR ".join([f"({one.misfit})" for _, one in casts] or ["false"])
     typed = "".join(f", {one.value} AS {ident(column.name)}" for column, one in casts)
     duck.execute(f"""CREATE OR REPLACE TEMP TABLE {STAGE} AS
-        SELECT {listed(VERSION_COLUMNS)}{typed} FROM signalroom_newest WHERE NOT ({misfit})""")
+        SELECT {listed(VERSION_COLUMNS)}{typed}, CAST({changed_at} AS TIMESTAMPTZ) AS {CHANGED_AT}
+        FROM signalroom_newest WHERE NOT ({misfit})""")
     duck.execute(f"""CREATE OR REPLACE TEMP TABLE {MISFITS} AS
         SELECT _id, _version, {_first_misfit(casts)}, CAST(to_json({{{raw}}}) AS VARCHAR) AS raw
         FROM signalroom_newest WHERE {misfit}""")
@@ -185,9 +193,19 @@ def rebuild(execute: Execute, entity: Entity) -> None:
     execute("DELETE FROM signalroom.projections WHERE projection = ? AND entity = ?", mine)
 
 
+def measure(execute: Execute, entity: Entity, changed_at: datetime | None, at: datetime) -> None:
+    """Keep the lag of rows that are committed ``at``, the first of which the leader changed at ``changed_at``."""
+    if changed_at is not None:
+        lag_s = max(0.0, (at - changed_at).total_seconds())  # two machines, two clocks
+        execute(
+            "UPDATE signalroom.projections SET lag_s = ? WHERE projection = ? AND entity = ?",
+            [lag_s, entity.projection, entity.name],
+        )
+
+
 def states(execute: Execute, projection: str) -> dict[str, FollowState]:
     """Return entity -> state."""
-    rows = execute(f"SELECT entity, {_FIELDS} FROM signalroom.projections WHERE projection = ?", [projection])
+    rows = execute(f"SELECT entity, {_FIELDS}, lag_s FROM signalroom.projections WHERE projection = ?", [projection])
     return {str(name): FollowState(*values) for name, *values in rows}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from signalroom.web.shapes import Shape
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from signalroom.engine.loops import Loop
     from signalroom.ledger.keys import ApiKey
     from signalroom.room import Room
 
@@ -39,6 +40,7 @@ class Site:
         poller_seen_at: Returns when the scheduler last heard from our worker; None where no worker runs.
         wake: Tells whoever does what callers asked for that there is something to do.
         open_metrics: Whether ``/metrics`` answers without a key.
+        loops: What runs beside the worker and follows apps; it is asked how it is.
         kept: What modules of endpoints keep between calls, by their own names.
     """
 
@@ -46,6 +48,7 @@ class Site:
     poller_seen_at: Callable[[], datetime | None] | None = None
     wake: Callable[[], None] = _nothing
     open_metrics: bool = True
+    loops: Sequence[Loop] = ()
     kept: dict[str, object] = field(default_factory=dict[str, object])
 
 

@@ -34,6 +34,7 @@ def unready(site: Site) -> list[str]:
         seen_at = site.poller_seen_at()
         if seen_at is None or site.room.clock.now() - seen_at > POLLER_SEEN_WITHIN:
             problems.append("The scheduler has not heard from this worker in the last minute.")
+    problems += [f"{one.name}: {said}" for one in site.loops for said in one.problems()]
     return problems
 
 
@@ -49,7 +50,7 @@ def _ready(call: Call) -> Answer:
 
 def _metrics(call: Call) -> Answer:
     try:
-        return Answer(exposition(call.site.room), media_type=_TEXT)
+        return Answer(exposition(call.site.room, call.site.loops), media_type=_TEXT)
     except SignalRoomError as problem:
         return Answer(f"{problem}\n".encode(), 503, _TEXT)
 
