@@ -2,21 +2,24 @@
 
 A manifest's SQL never runs where the warehouse is. The rows it may see are read here, handed to a sealed process, and
 what comes back is published. A canned report that is grouped is computed for all its agencies at once: by one query
-that also groups by the agency, so that each row of the answer says whose it is.
+that also groups by the agency, so that each row of the answer says whose it is. Where its groups lie within a day, only
+the days whose rows changed are read, computed and replaced (``duckdb_days``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import DataError
 from signalroom.failpoints import failpoint
-from signalroom.view import AGENCY_COLUMN, CheckedQuery, Pending, Preview, Refreshed, ViewLimits
-from signalroom.warehouse import view_parser, view_preview, view_state
-from signalroom.warehouse.quoting import ident, qualified
+from signalroom.view import AGENCY_COLUMN, Pending, Preview, Refreshed, ViewLimits
+from signalroom.warehouse import duckdb_days, duckdb_rows, view_parser, view_preview, view_state
+from signalroom.warehouse.duckdb_days import Days
+from signalroom.warehouse.quoting import ident
 from signalroom.warehouse.sealed import Answer, Sealed
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class DuckDBViews:
         self._cursor = cursor
         self._turn = turn  # writers of one file take turns: DuckDB refuses the later of two that touch one schema
         with self._turn, self._cursor() as connection:
-            for statement in view_state.DDL:
+            for statement in (*view_state.DDL, *duckdb_days.DDL):
                 connection.execute(statement)
 
     def parse(self, sql: str) -> Any:
@@ -63,14 +66,9 @@ class DuckDBViews:
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""
         try:
-            with ExitStack() as until_started:
-                first = until_started.enter_context(Sealed(limits))  # starts while the rows are read
-                tables = self._rows(pending, limits)
-                until_started.pop_all()
             if together:
-                made = self._compute_together(pending, tables, first)
-            else:
-                made = self._compute(pending, tables, limits, first)
+                return self._refresh_together(pending, limits)
+            made = self._compute(pending, limits)
             self._publish([(one, answer) for one, answer in made if isinstance(answer, Answer)])
         except DataError as problem:
             return [Refreshed(one.view, error=problem) for one in pending]
@@ -79,13 +77,42 @@ class DuckDBViews:
             for one, answer in made
         ]
 
+    def _refresh_together(self, pending: Sequence[Pending], limits: ViewLimits) -> list[Refreshed]:
+        """Compute one report of several agencies: the days that changed, or all of it.
+
+        Raises:
+            DataError: The query failed; every view is as it was.
+        """
+        shapes = self._held(pending)
+        with ExitStack() as until_read:
+            connection = until_read.enter_context(duckdb_rows.reading(self._cursor))
+            there = {one.view.name for one in pending if (_schema(one), one.view.name) in shapes}
+            days = Days.of(connection, pending, limits, there)
+            if days is not None and not days.whole and not days.changed.num_rows:
+                until_read.close()
+                return self._publish_days([(one, None) for one in pending], days)
+            until_closed = until_read.enter_context(ExitStack())
+            sealed = until_closed.enter_context(Sealed(limits))  # starts while the rows are read
+            tables = (
+                duckdb_rows.read_all(connection, pending, limits)
+                if days is None
+                else {pending[0].query.tables[0]: days.rows(connection)}
+            )
+            until_closed.pop_all()
+        made = self._compute_together(pending, tables, sealed)
+        if days is None:
+            self._publish(made)
+            return [_measured(one, answer) for one, answer in made]
+        with self._cursor() as connection:
+            partly = [(one, answer) for one, answer in made if one.view.name not in days.whole]
+            reshaped = any(_reshaped(connection, one, answer, shapes) for one, answer in partly)
+        if reshaped:
+            return self._refresh_together([replace(one, anew=True) for one in pending], limits)  # somebody's hand
+        return self._publish_days(made, days)
+
     def preview(self, pending: Pending, limits: ViewLimits, *, samples: int) -> Preview:
         """Run a view's query in a sealed process and hold its rows against the view; nothing is written."""
-        with ExitStack() as until_started:
-            first = until_started.enter_context(Sealed(limits))
-            tables = self._rows([pending], limits)
-            until_started.pop_all()
-        ((_, answer),) = self._compute([pending], tables, limits, first)
+        ((_, answer),) = self._compute([pending], limits)
         if isinstance(answer, DataError):
             raise answer
         schema, name = view_state.schema_of(pending.view.agency_slug), pending.view.name
@@ -98,35 +125,18 @@ class DuckDBViews:
                 ("signalroom_preview", _columns(shape)), samples, answer.seconds,
             )  # fmt: skip
 
-    def _rows(self, pending: Sequence[Pending], limits: ViewLimits) -> dict[str, pa.Table]:
-        """Return the rows that the views' agencies may see, of the tables and columns it ask for."""
-        import duckdb
-
-        agencies = sorted({one.view.agency_id for one in pending})
-        rows: dict[str, pa.Table] = {}
+    def _held(self, pending: Sequence[Pending]) -> dict[tuple[str, str], list[Any]]:
         with self._cursor() as connection:
-            connection.begin()  # all tables at one moment
-            try:
-                for name in sorted({name for one in pending for name in one.query.tables}):
-                    table, whose = qualified(limits.tables[name]), AGENCY_COLUMN
-                    held = [str(row[0]) for row in connection.execute(f"DESCRIBE {table}").fetchall()]
-                    wanted = _wanted(held, [one.query for one in pending], whose)
-                    listed = ", ".join(ident(column) for column in wanted)
-                    sql = f"SELECT {listed} FROM {table} WHERE {ident(whose)} IN (SELECT unnest(?))"
-                    rows[name] = connection.sql(sql, params=[agencies]).to_arrow_table()
-            except duckdb.Error as problem:
-                said = str(problem).partition("\n")[0].rstrip(".")
-                mend = f"[views] tables names warehouse tables that have a column {AGENCY_COLUMN}."
-                raise DataError(f"A view's table cannot be read: {said}.", mend=mend) from problem
-            finally:
-                connection.rollback()
-        return rows
+            return _shapes(connection, [_schema(one) for one in pending])
 
-    def _compute(
-        self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], limits: ViewLimits, first: Sealed
-    ) -> list[tuple[Pending, Answer | DataError]]:
+    def _compute(self, pending: Sequence[Pending], limits: ViewLimits) -> list[tuple[Pending, Answer | DataError]]:
         """Return each view with its rows, or with what was wrong with its query."""
         made: list[tuple[Pending, Answer | DataError]] = []
+        with ExitStack() as until_started:
+            first = until_started.enter_context(Sealed(limits))  # starts while the rows are read
+            with duckdb_rows.reading(self._cursor) as connection:
+                tables = duckdb_rows.read_all(connection, pending, limits)
+            until_started.pop_all()
         sealed = _filled(first, tables)
         try:
             for one in pending:
@@ -143,15 +153,11 @@ class DuckDBViews:
 
     def _compute_together(
         self, pending: Sequence[Pending], tables: Mapping[str, pa.Table], first: Sealed
-    ) -> list[tuple[Pending, Answer | DataError]]:
+    ) -> list[tuple[Pending, Answer]]:
+        """Return each view with the rows that are its agency's; raises DataError where the query fails."""
         tree = view_parser.for_all_agencies(pending[0].query.tree, AGENCY_COLUMN, _WHOSE)
-        sealed = _filled(first, tables)
-        try:
+        with _filled(first, tables) as sealed:
             answer = sealed.ask(view_parser.write(tree))
-        except DataError as problem:
-            return [(one, problem) for one in pending]
-        finally:
-            sealed.close()
         with self._cursor() as connection:
             connection.register(_WHOSE, answer.rows)
             mine = f"SELECT * EXCLUDE ({_WHOSE}) FROM {_WHOSE} WHERE {_WHOSE}.{_WHOSE} = ?"
@@ -163,15 +169,39 @@ class DuckDBViews:
 
     def _publish(self, made: Sequence[tuple[Pending, Answer]]) -> None:
         """Change tables and their state in one transaction; readers see all of it or none."""
+        with self._publishing() as connection:
+            shapes = _shapes(connection, [_schema(one) for one, _ in made])
+            for one, answer in made:
+                _replace(connection, one, answer, shapes)
+                view_state.write_state(_executing(connection), one, datetime.now(UTC))
+            duckdb_days.forget(connection, [one.view.name for one, _ in made])
+
+    def _publish_days(self, made: Sequence[tuple[Pending, Answer | None]], days: Days) -> list[Refreshed]:
+        """Change the days that changed, likewise; with no answer there are none, and only the state is written."""
+        refreshed: list[Refreshed] = []
+        with self._publishing() as connection:
+            shapes = _shapes(connection, [_schema(one) for one, _ in made])
+            for one, answer in made:
+                if answer is not None and one.view.name in days.whole:
+                    _replace(connection, one, answer, shapes)
+                elif answer is not None:
+                    days.clear(connection, one, _place(one))
+                    _insert(connection, one, answer)
+                view_state.write_state(_executing(connection), one, datetime.now(UTC))
+                held = connection.sql(f"SELECT * FROM {_place(one)}").to_arrow_table()
+                refreshed.append(_counted(one, answer, held))
+            days.write(connection)
+        return refreshed
+
+    @contextmanager
+    def _publishing(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Yield a connection in a transaction that is committed at the end."""
         import duckdb
 
         failpoint("views.publish.before")
         try:
             with self._turn, self._cursor() as connection, _transaction(connection):
-                shapes = _shapes(connection, [view_state.schema_of(one.view.agency_slug) for one, _ in made])
-                for one, answer in made:
-                    _replace(connection, one, answer, shapes)
-                    view_state.write_state(_executing(connection), one, datetime.now(UTC))
+                yield connection
                 failpoint("views.publish.commit")
         except duckdb.Error as problem:
             said = str(problem).partition("\n")[0].rstrip(".")
@@ -204,14 +234,6 @@ def _filled(sealed: Sealed, tables: Mapping[str, pa.Table]) -> Sealed:
     return sealed
 
 
-def _wanted(held: Sequence[str], queries: Sequence[CheckedQuery], whose: str) -> list[str]:
-    """Return the columns of a table that queries name, its agency's among them; all where one asks for whole rows."""
-    if any(query.columns is None for query in queries):
-        return list(held)
-    named = {whose.lower(), *(name for query in queries for name in query.columns or ())}
-    return [column for column in held if column.lower() in named]
-
-
 def _shapes(connection: duckdb.DuckDBPyConnection, schemas: Sequence[str]) -> dict[tuple[str, str], list[Any]]:
     """Return (schema, table) -> its columns with their types; asked once for many views, since asking is dear."""
     sql = """SELECT schema_name, table_name, list([column_name, data_type] ORDER BY column_index)
@@ -224,17 +246,38 @@ def _replace(
     connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer, shapes: Mapping[tuple[str, str], list[Any]]
 ) -> None:
     """Give a view's table these rows; only columns that changed make it another table, under the same name."""
-    schema = view_state.schema_of(one.view.agency_slug)
-    name = f"{ident(schema)}.{ident(one.view.name)}"
+    if not _reshaped(connection, one, answer, shapes):
+        connection.execute(f"DELETE FROM {_place(one)}")
+        _insert(connection, one, answer)
+        return
+    connection.register("signalroom_view", answer.rows)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(_schema(one))}")
+    connection.execute(f"CREATE OR REPLACE TABLE {_place(one)} AS SELECT * FROM signalroom_view")
+    connection.unregister("signalroom_view")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer) -> None:
+    connection.register("signalroom_view", answer.rows)
+    connection.execute(f"INSERT INTO {_place(one)} SELECT * FROM signalroom_view")
+    connection.unregister("signalroom_view")
+
+
+def _reshaped(
+    connection: duckdb.DuckDBPyConnection, one: Pending, answer: Answer, shapes: Mapping[tuple[str, str], list[Any]]
+) -> bool:
+    """Tell whether a view's table is not there, or has other columns than the answer."""
     connection.register("signalroom_view", answer.rows)
     new = [list(row[:2]) for row in connection.execute("DESCRIBE signalroom_view").fetchall()]
-    if shapes.get((schema, one.view.name)) == new:
-        connection.execute(f"DELETE FROM {name}")
-        connection.execute(f"INSERT INTO {name} SELECT * FROM signalroom_view")
-    else:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
-        connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM signalroom_view")
     connection.unregister("signalroom_view")
+    return shapes.get((_schema(one), one.view.name)) != new
+
+
+def _schema(one: Pending) -> str:
+    return view_state.schema_of(one.view.agency_slug)
+
+
+def _place(one: Pending) -> str:
+    return f"{ident(_schema(one))}.{ident(one.view.name)}"
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, str], ...]:
@@ -250,3 +293,10 @@ def _measured(one: Pending, answer: Answer) -> Refreshed:
         one.view, answer.rows.num_rows, answer.rows.nbytes, answer.seconds, round(answer.memory_bytes / 2**20),
         round(100 * answer.cpu_s / answer.seconds) if answer.seconds else None,
     )  # fmt: skip
+
+
+def _counted(one: Pending, answer: Answer | None, held: pa.Table) -> Refreshed:
+    """Return what was measured of a view of which some days were computed, or none."""
+    if answer is None:
+        return Refreshed(one.view, held.num_rows, held.nbytes)
+    return replace(_measured(one, answer), rows=held.num_rows, bytes=held.nbytes)
