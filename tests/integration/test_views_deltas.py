@@ -218,6 +218,19 @@ def test_a_table_nobody_may_watch_is_computed_in_full(sales):
     assert differing(sales, pending(DAILY, "1")) == 0
 
 
+def test_a_log_is_not_kept_for_ever_for_one_who_left(sales):
+    refreshed(sales)
+    left, *stay = pending(DAILY, "2")
+    ask(sales, "update mart.sales set amount = amount + 1 where day = '2026-11-03'")
+    sales.views().refresh(stay, LIMITS, together=True)
+    for age, kept in (("2 days", 2), ("31 days", 0)):
+        ask(sales, f"update signalroom.view_changes set noted_at = now() - interval '{age}'")
+        sales.views().refresh(stay, LIMITS, together=True)
+        assert ask(sales, "select count(*) from signalroom.view_changes") == [(kept,)]
+    sales.views().refresh([left], LIMITS, together=True)
+    assert differing(sales, pending(DAILY, "1")) == 0
+
+
 def test_what_is_forced_is_computed_in_full(sales):
     refreshed(sales)
     ask(sales, f"delete from signalroom_shares.{table_of(sales)} where day = '2026-11-03'")  # somebody's hand

@@ -70,3 +70,21 @@ def test_a_manifest_without_a_query_keeps_no_other_from_its_record(views):
     views.ledger.manifests.bring(dataclasses.replace(MANIFESTS, custom=(OWN, refused, empty)))
     assert {one.view.name for one in views.refresh().failed} == {"empty", "refused"}
     assert {one.name for one in views.ledger.views.statuses().values() if one.error} == {"empty", "refused"}
+
+
+def test_a_moment_is_of_its_day_in_the_workspace_s_zone(views):
+    views.warehouse.run("create table shop.calls (agency_id integer, moment timestamptz, day date)")
+    views.warehouse.run(
+        """insert into shop.calls values (7, timestamptz '2026-11-01 03:30:00+00', date '2026-10-31'),
+            (7, timestamptz '2026-11-01 05:30:00+00', date '2026-11-01')"""
+    )
+    views.warehouse.run("insert into signalroom.loads values ('C1', 'shop', 'calls', now(), now(), 1, 2)")
+    query = "select day, cast(min(moment) as date) as local from calls group by day"
+    own = dataclasses.replace(OWN, query=query)
+    views.ledger.manifests.bring(dataclasses.replace(MANIFESTS, custom=(own,)))
+    settings = dataclasses.replace(views.workspace.views, tables=["shop.clicks", "shop.calls"])
+    for zone, days in (("America/New_York", [31, 1]), ("UTC", [1, 1]), ("America/New_York", [31, 1])):
+        views.workspace = dataclasses.replace(views.workspace, timezone=zone, views=settings)
+        (done,) = views.refresh("acme_offers").refreshed
+        assert done.error is None
+        assert [row["local"].day for row in views.rows("acme_offers", "acme")] == days

@@ -154,7 +154,8 @@ class Refresher:
         read = [versions[self._limits.tables[name]] for name in query.tables]
         if not all(read):
             return ""
-        said = "\0".join([*self._limits.tables.values(), *read, self._today.isoformat() if query.uses_today else ""])
+        today = self._today.isoformat() if query.uses_today else ""
+        said = "\0".join([*self._limits.tables.values(), *read, self._limits.zone, today])
         return hashlib.sha256(said.encode()).hexdigest()
 
     def _changed(self, pending: Sequence[Pending], statuses: Mapping[str, ViewStatus]) -> list[Pending]:

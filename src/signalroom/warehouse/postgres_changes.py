@@ -56,6 +56,7 @@ _TRIGGERS = """SELECT oid, tgname FROM pg_trigger
     WHERE tgrelid = ? AND starts_with(tgname, ?) AND tgenabled IN ('O', 'A') ORDER BY oid"""
 _LOCK_MS = 2_000
 _KEPT = "1 day"  # longer than any refresh: one that runs now may need what all those before it have seen
+_KEPT_FOR_ONE = "30 days"
 
 
 def holds_days(connection: psycopg.Connection[tuple[Any, ...]], table: str, column: str) -> bool:
@@ -117,9 +118,16 @@ def changed_days(
 def forget(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Remove what every view has seen, and what tables left that are no more."""
     run = partial(session.execute, connection)
+    # An agency that left, or whose view rests, has not seen them: it is computed in full if it ever comes back.
+    run(
+        f"""UPDATE signalroom.view_shares s SET base = '' WHERE base <> '' AND EXISTS (
+            SELECT 1 FROM signalroom.view_changes c WHERE c.relation = s.base_oid
+                AND noted_at < now() - interval '{_KEPT_FOR_ONE}' AND NOT pg_visible_in_snapshot(c.xid, s.snapshot))""",
+        [],
+    )
     run(
         f"""DELETE FROM signalroom.view_changes c WHERE noted_at < now() - interval '{_KEPT}'
-            AND NOT EXISTS (SELECT 1 FROM signalroom.view_shares s WHERE s.base_oid = c.relation
+            AND NOT EXISTS (SELECT 1 FROM signalroom.view_shares s WHERE s.base_oid = c.relation AND s.base <> ''
                 AND NOT pg_visible_in_snapshot(c.xid, s.snapshot))""",
         [],
     )

@@ -216,8 +216,8 @@ class Share:
         }
 
     def _said(self) -> str:
-        """Return a hash of what is asked, with what today means in it."""
-        return hashlib.sha256(self._query.select(self._source, []).encode()).hexdigest()
+        """Return a hash of what is asked, with what today means in it, and in which zone moments are of a day."""
+        return hashlib.sha256(f"{self._limits.zone}\0{self._query.select(self._source, [])}".encode()).hexdigest()
 
     def _held(self) -> Mapping[int, _Held]:
         sql = """SELECT agency_id, query, base, CAST(snapshot AS text), rows, bytes FROM signalroom.view_shares

@@ -61,7 +61,10 @@ class Sealed:
         )
         memory = limits.memory_mb * 2**20
         # Beside DuckDB's memory, which is bounded by itself: the libraries, the rows as they come in and go out.
-        asked = {"memory_mb": limits.memory_mb, "cpu_s": limits.timeout_s, "address_bytes": 3 * memory + 2**31}
+        asked = {
+            "memory_mb": limits.memory_mb, "cpu_s": limits.timeout_s, "address_bytes": 3 * memory + 2**31,
+            "zone": limits.zone,
+        }  # fmt: skip
         self._send(json.dumps(asked).encode(), self._deadline())
 
     def give(self, name: str, rows: pa.Table) -> None:

@@ -37,7 +37,7 @@ def main() -> None:
             "python_enable_replacements": "false",
         }
     )  # fmt: skip
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = ?", [limits["zone"]])  # in which a moment is of a day
     connection.execute("SET lock_configuration = true")
     while (frame := _read(sys.stdin.buffer)) is not None:
         request = json.loads(frame)
