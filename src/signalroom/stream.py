@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -24,6 +26,18 @@ Contract: TypeAlias = Literal["evolve", "freeze", "discard"]
 
 Format: TypeAlias = Literal["csv", "jsonl", "json", "parquet"]
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]
+
+
+_UNSAFE = re.compile(r"[^a-z0-9_]+")
+
+
+def column_name(spelling: str) -> str:
+    """Return the warehouse's name for a field's spelling: lower snake case, at most 63 bytes."""
+    plain = unicodedata.normalize("NFKD", spelling).encode("ascii", "ignore").decode()
+    name = _UNSAFE.sub("_", plain.strip().lower()).strip("_")[:58]
+    if not name:
+        return "column"
+    return f"c_{name}" if name[0].isdigit() else name
 
 
 @dataclass(frozen=True, slots=True)

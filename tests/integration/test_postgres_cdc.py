@@ -1,13 +1,17 @@
 """Capture from a real server's WAL equals the tables it was captured from, whatever happened to them in between."""
 
 import threading
+from datetime import date
+from decimal import Decimal
 from random import Random
 
 import psycopg
 import pytest
 
 from captured import Follower, captured, rows_of
+from signalroom.engine.inline import run_step
 from signalroom.errors import ConfigError
+from signalroom.room import Room
 from signalroom.sources.postgres_cdc import CapturedTable
 
 pytestmark = pytest.mark.slow
@@ -227,12 +231,15 @@ def test_a_change_of_shape_that_needs_a_person_says_so(dsn, tmp_path, before, af
 def test_what_cannot_be_captured_is_refused_before_the_application_would_notice(dsn, tmp_path):
     run(dsn, "CREATE TABLE bare (id int)", "CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)",
         "CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, v int)", "ALTER TABLE late REPLICA IDENTITY FULL",
+        "CREATE TABLE steered (id int PRIMARY KEY, _op text)", 'CREATE TABLE alike (id int PRIMARY KEY, "ID" int)',
         "CREATE TABLE t (a int, b int, PRIMARY KEY (a))")  # fmt: skip
     for table, said in (
         ("bare", "no primary key"),
         ("fleeting", "unlogged"),
         ("late", "deferrable"),
         ("none", "has no table"),
+        ("steered", "a name that changes themselves use"),
+        ("alike", "one name in the warehouse"),
     ):
         source = captured(dsn, tmp_path, tables=[table])
         with pytest.raises(ConfigError, match=said):
@@ -264,3 +271,43 @@ def test_partitions_arrive_as_their_table(dsn, tmp_path):
     run(dsn, "UPDATE t SET day = '2021-05-05' WHERE id = 1", "INSERT INTO t VALUES (3, '2020-01-03')")
     follower.sync()
     assert_same(follower, dsn)
+
+
+WORKSPACE = """\
+name = "kinds"
+timezone = "UTC"
+
+[warehouse]
+kind = "duckdb"
+
+[sources.app]
+kind = "postgres_cdc"
+url = "env:APP_DATABASE"
+tables.codes = { table = "public.Co des", key = ["Co de"] }
+"""
+
+
+def test_types_and_names_are_the_databases_whatever_the_first_rows_look_like(dsn, tmp_path, monkeypatch):
+    run(dsn, """CREATE TABLE "Co des" ("Co de" text PRIMARY KEY, "Zip" text, n int, price numeric(8,2), rate numeric, at date)""",
+        """INSERT INTO "Co des" VALUES ('1', '1', null, 2, 0.5, null)""")  # fmt: skip
+    monkeypatch.setenv("APP_DATABASE", dsn)
+    (tmp_path / "signalroom.toml").write_text(WORKSPACE)
+    for write in ("INSERT INTO \"Co des\" VALUES ('A1', 'K1A', 3, 9.99, 1.25, '2026-01-02'), ('', '', 0, 0, 0, null)",
+                  """ALTER TABLE "Co des" ALTER price TYPE numeric(12,2)""", """UPDATE "Co des" SET price = 1234567890.12"""):  # fmt: skip
+        with Room.open(tmp_path) as room:
+            run_step(room, "sync app")
+        run(dsn, write)
+    with Room.open(tmp_path) as room:
+        run_step(room, "sync app")
+        found = room.warehouse.query("SELECT * FROM app.codes ORDER BY co_de")
+        rejects = room.warehouse.query("SELECT * FROM signalroom.rejects").num_rows
+    columns = ("co_de", "zip", "n", "price", "rate", "at")
+    assert [str(found.schema.field(name).type) for name in columns] == [
+        "string", "string", "int64", "decimal128(18, 2)", "decimal128(18, 2)", "date32[day]"]  # fmt: skip
+    price = Decimal("1234567890.12")
+    assert [tuple(row[name] for name in columns) for row in found.to_pylist()] == [
+        ("", "", 0, price, 0, None),
+        ("1", "1", None, price, Decimal("0.50"), None),
+        ("A1", "K1A", 3, price, Decimal("1.25"), date(2026, 1, 2)),
+    ]
+    assert rejects == 0

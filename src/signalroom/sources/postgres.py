@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 from signalroom.position import Json, Position
-from signalroom.stream import Batch, Disposition, Raw, Stream, Table, Window
+from signalroom.stream import Batch, Disposition, Raw, Stream, Table, Window, column_name
 from signalroom.workspace.settings import Secret, injected, setting
 
 if TYPE_CHECKING:
@@ -265,8 +265,8 @@ class _Relation:
 
 
 def _table(name: str, spec: PostgresStream) -> Table:
-    order = (spec.cursor,) if spec.cursor else ("_loaded_at",) if spec.write == "history" else ()
-    return Table(name, key=spec.key, order=order, disposition=spec.write)
+    order = (column_name(spec.cursor),) if spec.cursor else ("_loaded_at",) if spec.write == "history" else ()
+    return Table(name, key=tuple(map(column_name, spec.key)), order=order, disposition=spec.write)
 
 
 def _type(column: Described) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from signalroom.capture.shapes import KINDS, Field, Shape, require_identity
 from signalroom.clients.replication import Database, quoted
 from signalroom.errors import ConfigError, nearest
+from signalroom.stream import column_name
 
 _TABLE = """
     SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relreplident::text, c.relpersistence::text,
@@ -27,6 +29,11 @@ _COLUMNS = """
 _BASES = """
     SELECT oid::bigint, CASE typtype WHEN 'e' THEN 25 ELSE typbasetype END::bigint, typtypmod
     FROM pg_type WHERE typtype IN ('d', 'e')"""
+_JSON = 114
+_TYPES: Mapping[str, str] = {
+    "bool": "boolean", "int2": "bigint", "int4": "bigint", "int8": "bigint", "oid": "bigint", "float4": "double",
+    "float8": "double", "date": "date", "timestamp": "timestamp", "timestamptz": "timestamptz", "jsonb": "json",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,19 @@ class Found:
     pages: int
     deferrable: bool
     unlogged: bool
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column -> its type in the warehouse; a numeric without a scale is left out, since only its values tell."""
+        return {one.name: kind for one in self.shape.fields if (kind := _type(one))}
+
+
+def _type(field: Field) -> str:
+    if field.kind == "numeric":
+        precision, scale = field.decimal or (0, 0)
+        # with room to grow: a table upstream may be given more digits
+        return f"decimal({18 if precision <= 18 and scale <= 3 else 38},{scale})" if precision else ""
+    return "json" if field.oid == _JSON else _TYPES.get(field.kind, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +158,21 @@ def require_capturable(found: Found, key: Sequence[str]) -> None:
             f"The primary key of {shape.title} is deferrable: two rows may share it for a while.",
             mend=f"Make it NOT DEFERRABLE, or name a unique index by ALTER TABLE {shape.title} REPLICA IDENTITY.",
         )
+    taken = [field.name for field in shape.fields if field.name in ("_op", "_seq", "_unset")]
+    if taken:
+        raise ConfigError(
+            f"{shape.title} has a column {taken[0]!r}, a name that changes themselves use.", mend="Rename it."
+        )
     require_identity(shape, key)
+    named = [(field.name, column_name(field.name)) for field in shape.fields]
+    for (one, first), (other, second) in itertools.combinations(named, 2):
+        # lake files know no case, and a key is known by its name in the warehouse
+        alike = first == second and ({one, other} & {*key} or one.lower() == other.lower())
+        if alike:
+            raise ConfigError(
+                f"{shape.title} has columns {one!r} and {other!r}, which are one name in the warehouse.",
+                mend="Rename one of them.",
+            )
 
 
 def table_sql(shape: Shape) -> str:

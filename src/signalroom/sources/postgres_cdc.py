@@ -18,7 +18,7 @@ from signalroom.errors import ConfigError, SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.position import Json, Position
 from signalroom.sources.base import Backlog
-from signalroom.stream import Batch, Column, Disposition, Stream, Table, Window
+from signalroom.stream import Batch, Column, Disposition, Stream, Table, Window, column_name
 from signalroom.workspace.settings import Secret, injected, setting
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class CapturedTable:
         example='"merge"',
     )
     columns: dict[str, str] = setting(
-        "Types of columns in the warehouse, where they should not be inferred: text that looks like a number.",
+        "Types of columns in the warehouse, where they should not be those of the database.",
         factory=dict,
-        example='{ postcode = "text", total = "decimal(18,2)" }',
+        example='{ rate = "decimal(38,12)", born = "text" }',
     )
 
     def __post_init__(self) -> None:
@@ -267,12 +267,12 @@ class PostgresChanges:
         shapes: dict[str, Json] = {title: one.shape.record() for title, one in catalogue.tables.items()}
         mark = replace(fresh, lsn=consistent, base=base, shapes=shapes)
         if old is not None:
-            yield from (self._emptied(title, one.shape, seq) for title, one in catalogue.tables.items())
+            yield from (self._emptied(catalogue, title, seq) for title in catalogue.tables)
         todo = pieces(list(catalogue.tables.values()), catalogue.version)
         snapshot = Snapshot(self.url.reveal(), self.timeout_s, exported, todo, seq, self.connections, _PART_BYTES)
         try:
             for shape, rows in snapshot:
-                yield self._batch(shape.title, rows, f"{self.slot_name}/snapshot")
+                yield self._batch(catalogue, shape.title, rows, f"{self.slot_name}/snapshot")
         finally:
             snapshot.close()
         yield mark
@@ -291,25 +291,28 @@ class PostgresChanges:
         any_rows = False
         for title, rows in changes.read(target):
             any_rows = True
-            yield self._batch(title, rows, f"{slot}/{spelt(mark.lsn)}")
+            yield self._batch(catalogue, title, rows, f"{slot}/{spelt(mark.lsn)}")
         if any_rows or changes.reached - mark.lsn >= _IDLE_BYTES:
             yield replace(mark, lsn=changes.reached, shapes=changes.shapes)
 
-    def _batch(self, title: str, rows: pa.Table, ref: str) -> Batch:
+    def _batch(self, catalogue: Catalogue, title: str, rows: pa.Table, ref: str) -> Batch:
         name = next(name for name in self.tables if self.upstream(name) == title)
-        return Batch(name, rows, source_ref=ref)
+        types: dict[str, Json] = {**catalogue.tables[title].types}
+        return Batch(name, rows, source_ref=ref, request={"types": types})
 
-    def _emptied(self, title: str, shape: Any, seq: int) -> Batch:
+    def _emptied(self, catalogue: Catalogue, title: str, seq: int) -> Batch:
         import pyarrow as pa
 
         from signalroom.capture.rows import truncation
 
-        return self._batch(title, pa.Table.from_batches([truncation(shape, seq)]), f"{self.slot_name}/snapshot")
+        row = pa.Table.from_batches([truncation(catalogue.tables[title].shape, seq)])
+        return self._batch(catalogue, title, row, f"{self.slot_name}/snapshot")
 
 
 def _table(name: str, one: CapturedTable) -> Table:
-    columns = tuple(Column(column, kind) for column, kind in one.columns.items())
-    return Table(name, columns, key=one.key, order=("_seq",), disposition=one.write)
+    columns = tuple(Column(column_name(column), kind, path=column) for column, kind in one.columns.items())
+    key = tuple(map(column_name, one.key))
+    return Table(name, columns, key=key, order=("_seq",), disposition=one.write)
 
 
 def _last_with(found: Iterator[Batch | Mark], table: str) -> Iterator[Batch]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from signalroom.errors import ConfigError, DataError, nearest
-from signalroom.stream import Column, Table
+from signalroom.stream import Column, Table, column_name
 
 LINEAGE: tuple[Column, ...] = (
     Column("_load_id", "text"),
@@ -30,17 +28,6 @@ neither has happened. A date or a time without a zone counts as UTC; a null begi
 
 CONTROL = ("_op", "_seq", "_unset")
 """Columns of decoded batches that steer the merge and are not stored."""
-
-_UNSAFE = re.compile(r"[^a-z0-9_]+")
-
-
-def column_name(spelling: str) -> str:
-    """Return the warehouse's name for a header's spelling: lower snake case, at most 63 bytes."""
-    plain = unicodedata.normalize("NFKD", spelling).encode("ascii", "ignore").decode()
-    name = _UNSAFE.sub("_", plain.strip().lower()).strip("_")[:58]
-    if not name:
-        return "column"
-    return f"c_{name}" if name[0].isdigit() else name
 
 
 def unique_names(spellings: Sequence[str]) -> list[str]:
