@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from signalroom import watching
-from signalroom.channels.once import send_again, send_once
-from signalroom.errors import ConfigError, RetryableError, SignalRoomError
+from signalroom import delivering, watching
+from signalroom.channels.once import send_again
+from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load, Part
-from signalroom.message import Delivery, Message, delivery_key
+from signalroom.message import Delivery, Message
 from signalroom.readiness import late_inputs
 from signalroom.run import OnProgress, Progress, ignore_progress
 from signalroom.stream import Stream, Window
@@ -120,9 +120,7 @@ def preview(room: Room, report: str, day: date, notes: Sequence[str] = ()) -> Me
     with room.warehouse.snapshot() as ask:
         data = found.collect(lambda sql, params: ask(sql, params).to_pylist(), report_date=day, timezone=zone)
         load_ids = room.warehouse.built_from(ask)
-    return room.renderer.render(
-        found, data, report_date=day, timezone=zone, as_of=room.clock.now(), notes=notes, load_ids=load_ids
-    )
+    return delivering.render(room, found, data, day, notes=notes, load_ids=load_ids)
 
 
 def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequence[str] = ()) -> list[Delivery]:
@@ -132,32 +130,11 @@ def deliver(room: Room, report: str, day: date, due_at: datetime, channels: Sequ
         RetryableError: It waits for late inputs, another process is sending it, or a channel may take it later.
         SignalRoomError: What a recipient's channel raised, once all the others were served.
     """
-    planned = [
-        Delivery(delivery_key(report, due_at, name, recipient), report, due_at, name, recipient, "pending")
-        for name in channels or room.channels_of(report)
-        for recipient in room.channel(name).recipients()
-    ]
-    room.ledger.deliveries.plan(planned)  # whatever happens next, what is due can be seen
-    known = [room.ledger.deliveries.get(one.key) or one for one in planned]
-    if all(one.state == "sent" for one in known):
-        return known
-    # Who is served late reads what the others of the channel have read already.
-    digests = {one.channel: one.digest for one in known if one.digest and one.state not in ("pending", "failed")}
-    fresh, notes = "", ()
-    if any(one.channel not in digests for one in planned):
-        notes = late_inputs(room, report, due_at, wait=True)
-    sent: list[Delivery] = []
-    failed: list[SignalRoomError] = []
-    for one in planned:  # a recipient that fails keeps nobody else waiting
-        if one.channel not in digests:
-            fresh = digests[one.channel] = fresh or room.ledger.archive.put(preview(room, report, day, notes), due_at)
-        try:
-            sent.append(send_once(room.ledger, room.channel(one.channel), replace(one, digest=digests[one.channel])))
-        except SignalRoomError as problem:
-            failed.append(problem)
-    if failed:
-        raise next((problem for problem in failed if isinstance(problem, RetryableError)), failed[0])
-    return sent
+
+    def make() -> Message:
+        return preview(room, report, day, late_inputs(room, report, due_at, wait=True))
+
+    return delivering.deliver(room, [delivering.Due(report, due_at, channels or room.channels_of(report), make)])
 
 
 def resend(room: Room, key: str) -> Delivery:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from zoneinfo import ZoneInfo
 
 from signalroom.alert import Alert, Finding, Kind
-from signalroom.channels.once import send_once
+from signalroom.delivering import Due, deliver, render
 from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.message import Delivery, Message, delivery_key
 from signalroom.run import Run
@@ -52,8 +52,8 @@ def watch(room: Room) -> Watched:
     room.ledger.alerts.note(causes.grouped(found), looked)
     known = room.ledger.alerts.list(since=now - timedelta(days=2))
     routes.refuse_clients(settings, [one.channel for one in known if one.channel], _clients(room))
-    pending = [(one.name, one.channel, one.due_at, _alert_rows(one)) for one in _untold(room, known)]
-    sent = _send_all(room, "alert", pending)
+    untold = [_due(room, "alert", one.name, one.channel, one.due_at, _alert_rows(one)) for one in _untold(room, known)]
+    sent = deliver(room, untold)
     return Watched(tuple(one for one in known if one.state != "resolved"), tuple(sent))
 
 
@@ -64,7 +64,7 @@ def digest(room: Room) -> list[Delivery]:
         return []
     day = local_today(room.clock, room.workspace.timezone) - timedelta(days=1)
     over = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(room.workspace.timezone))
-    return _send_all(room, "digest", [("digest", channel, over, _digest_rows(room, day))])
+    return deliver(room, [_due(room, "digest", "digest", channel, over, _digest_rows(room, day))])
 
 
 def look(room: Room) -> tuple[list[Finding], frozenset[Kind]]:
@@ -285,33 +285,17 @@ def _was_told(room: Room, notice: Any) -> bool:
     return all((one := room.ledger.deliveries.get(key)) is not None and one.state == "sent" for key in keys)
 
 
-def _send_all(room: Room, form: str, pending: Sequence[tuple[str, str, datetime, Mapping[str, Any]]]) -> list[Delivery]:
-    """Send (name, channel, moment, rows) each; one that fails keeps no other waiting, and is raised in the end."""
-    sent: list[Delivery] = []
-    failed: list[SignalRoomError] = []
-    for name, channel, due_at, rows in pending:
-        message = replace(_rendered(room, form, rows), report=name.replace(" ", "_"))
-        archived = room.ledger.archive.put(message, due_at)
-        for recipient in room.channel(channel).recipients():
-            key = delivery_key(name, due_at, channel, recipient)
-            planned = Delivery(key, name, due_at, channel, recipient, "pending", digest=archived)
-            try:
-                sent.append(send_once(room.ledger, room.channel(channel), planned))
-            except SignalRoomError as problem:
-                failed.append(problem)
-    if failed:
-        raise next((problem for problem in failed if isinstance(problem, RetryableError)), failed[0])
-    return sent
-
-
-def _rendered(room: Room, form: str, rows: Mapping[str, Any]) -> Message:
+def _due(room: Room, form: str, name: str, channel: str, due_at: datetime, rows: Mapping[str, Any]) -> Due:
+    """Return the message that a form of ours makes of rows; its day is ``rows["day"]``, else today."""
     from signalroom.reports.finding import handed_report
 
-    zone, now = room.workspace.timezone, room.clock.now()
-    report = handed_report(room.workspace.root, form)
-    day: date = rows.get("day") or now.astimezone(ZoneInfo(zone)).date()
-    data = {name: value for name, value in rows.items() if name != "day"}
-    return room.renderer.render(report, data, report_date=day, timezone=zone, as_of=now)
+    def make() -> Message:
+        data = {name: value for name, value in rows.items() if name != "day"}
+        day: date = rows.get("day") or local_today(room.clock, room.workspace.timezone)
+        message = render(room, handed_report(room.workspace.root, form), data, day)
+        return replace(message, report=name.replace(" ", "_"))
+
+    return Due(name, due_at, [channel], make)
 
 
 def _alert_rows(notice: Any) -> Mapping[str, Any]:

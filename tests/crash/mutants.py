@@ -93,7 +93,7 @@ def _manifest_first() -> None:
 
 
 def _sent_first() -> None:
-    from signalroom import steps
+    from signalroom import delivering
 
     def send(ledger: Any, channel: Any, planned: Any) -> Any:
         claimed = ledger.deliveries.claim(planned)
@@ -103,7 +103,7 @@ def _sent_first() -> None:
         message = ledger.archive.get(planned.digest).message
         return replace(settled, receipt=channel.send(message, claimed.recipient, claimed.key))
 
-    steps.send_once = send
+    delivering.send_once = send
 
 
 _MUTANTS: dict[str, Callable[[], None]] = {
