@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from shop_workspace import make_shop
@@ -85,10 +87,26 @@ class Process:
         self._process.kill()
         self._process.wait()
 
+    def ask_to_stop(self):
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self):
+        """Return its exit code once it has ended."""
+        return self._process.wait(60)
+
     def stop(self):
         """Ask it to stop and return its exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        self.ask_to_stop()
+        return self.wait()
+
+    def get(self, path):
+        """Return the status and the text that its page answers with."""
+        try:
+            with urllib.request.urlopen(f"{self.page()}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
 
     def __enter__(self):
         return self.start()

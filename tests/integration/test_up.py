@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,15 +67,6 @@ steps = ["sync slow", "refresh"]
 """
 
 
-def get(url):
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, refused.read().decode()
-
-
 def ended(root, job, steps):
     found = [one for one in ask(root, "runs", "--job", job)["runs"] if one["status"] == "success"]
     return found if len(found) == steps else None
@@ -95,8 +84,8 @@ def test_from_ready_to_stopped(tmp_path):
     with Process(root) as up:
         assert "Ready in" in up.log.read_text()
         assert datetime.now(UTC) - began < timedelta(seconds=30)  # alone on two cores it is 2 s
-        wait_for(lambda: get(f"{up.page()}/ready")[0] == 200)
-        assert json.loads(get(f"{up.page()}/health")[1]) == {"status": "ok"}
+        wait_for(lambda: up.get("/ready")[0] == 200)
+        assert json.loads(up.get("/health")[1]) == {"status": "ok"}
         second = call(root, "up", code=2)
         assert f"`signalroom up` runs already in this workspace, as process {up.pid}." in second.output
         assert call_apart(root, "query", "select 41 + 1 as answer", "--json") == {"columns": ["answer"], "rows": [[42]]}
@@ -119,7 +108,7 @@ def test_from_ready_to_stopped(tmp_path):
         assert "2 runs of daily to come" in told.output
         runs = wait_for(lambda: ended(root, "daily", 4))
         assert {one["due_at"][:16] for one in runs} == {f"{first}T07:00", f"{yesterday}T07:00"}
-        page = get(f"{up.page()}/metrics")[1]
+        page = up.get("/metrics")[1]
         assert 'signalroom_deliveries{state="sent"} 2.0' in page
         assert 'signalroom_runs{status="success"} 6.0' in page
         assert 'signalroom_stream_age_seconds{stream="shop.orders"}' in page

@@ -4,7 +4,6 @@ import logging
 import socket
 import threading
 import urllib.request
-from datetime import timedelta
 
 import httpx
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from ledger_laws import HandClock
 from shop_workspace import call, make_shop
 from signalroom.engine.loops import Loop
+from signalroom.engine.resident import Pulse
 from signalroom.errors import ConfigError
 from signalroom.room import Room
 from signalroom.web.endpoint import Site
@@ -29,16 +29,23 @@ def shop(tmp_path):
 def test_ready_means_that_the_ledger_answers_and_the_scheduler_has_heard_from_us(shop):
     clock = HandClock()
     with Room.open(shop, clock=clock) as room:
-        silent = "The scheduler has not heard from this worker in the last minute."
-        assert unready(Site(room, lambda: None)) == [silent]
-        seen = clock.now()
+        pulse = Pulse()
+        site, silent = Site(room, pulse.problem), "The scheduler has not heard from this worker in the last minute."
+        assert unready(site) == [silent]
+        pulse.poller_seen_at = clock.now()
         clock.advance(60)
-        assert unready(Site(room, lambda: seen)) == []
+        assert unready(site) == []
         clock.advance(1)
-        assert unready(Site(room, lambda: seen)) == [silent]
+        assert unready(site) == [silent]
+        pulse.poller_seen_at, pulse.unheard = clock.now(), "Nothing listens there."
+        assert unready(site) == ["Nothing listens there."]
+        pulse.unheard = ""
+        assert unready(site) == []
+        pulse.stopping = True
+        assert unready(site) == ["The worker was told to stop."]
     (shop / ".signalroom/ledger.sqlite").write_bytes(b"no database at all, and long enough to be read as one" * 100)
     with Room.open(shop, clock=clock) as room:
-        (problem,) = unready(Site(room, clock.now))
+        (problem,) = unready(Site(room))
         assert "refuses: file is not a database" in problem
 
 
@@ -68,7 +75,7 @@ def test_the_page_tells_figures_and_takes_another_port_when_its_own_is_in_use(sh
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        site = Site(room, lambda: room.clock.now() - timedelta(1))
+        site = Site(room, Pulse().problem)
         with caplog.at_level(logging.WARNING), WebServer(site, port) as page:
             assert f"Port {port} of [web] is in use" in caplog.text
             assert not page.address.endswith(f":{port}")

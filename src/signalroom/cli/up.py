@@ -74,7 +74,7 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         wanted = web.port if port is None else port
         requested, following = RequestedRefreshes(room), Following(room)
         site = Site(
-            room, lambda: resident.pulse.poller_seen_at, partial(_wake, requested, following), web.open_metrics,
+            room, resident.pulse.problem, partial(_wake, requested, following), web.open_metrics,
             following.loops.loops,
         )  # fmt: skip
         page = WebServer(site, wanted, host or web.host)

@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.service import RPCError
 
 from signalroom.engine.connection import connect, connect_soon, explained, register_attributes
 from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 _SERVER_UP_WITHIN_S = 20.0
 _LOOK_EVERY_S = 2.0
+_LOOK_TAKES = timedelta(seconds=10)  # a server that is frozen takes calls and answers none
+_HEARD_WITHIN = timedelta(minutes=1)
 _SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
 _POLLER_MAY_BE_SILENT_S = 300.0
 _UNWINDING_S = 5.0  # for a step that was told to stop: a transaction is rolled back, a file closed
@@ -43,11 +44,23 @@ class Pulse:
 
     Attributes:
         poller_seen_at: When the server last heard from our worker, UTC; None before the first time.
+        unheard: Why the last look at the server failed, a sentence; empty when it did not.
         stopping: Whether it has been told to stop.
     """
 
     poller_seen_at: datetime | None = None
+    unheard: str = ""
     stopping: bool = False
+
+    def problem(self, now: datetime) -> str:
+        """Return why the worker cannot take steps now, a sentence; empty when it can."""
+        if self.stopping:
+            return "The worker was told to stop."
+        if self.unheard:
+            return self.unheard
+        if self.poller_seen_at is None or now - self.poller_seen_at > _HEARD_WITHIN:
+            return "The scheduler has not heard from this worker in the last minute."
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +164,11 @@ class Resident:
                 _log.warning("The Temporal server ended (%s); it is started again.", self.server.said())
                 self.server.start()
             try:
-                await self._look(client)
-                began = self.room.clock.monotonic()
-            except (RPCError, SignalRoomError) as problem:
+                with explained(client):
+                    await self._look(client)
+                began, self.pulse.unheard = self.room.clock.monotonic(), ""
+            except SignalRoomError as problem:
+                self.pulse.unheard = str(problem)
                 silent_s = self.room.clock.monotonic() - began
                 _log.log(logging.WARNING if silent_s > _SILENCE_IS_NEWS_S else logging.DEBUG, "%s", problem)
                 if silent_s > _POLLER_MAY_BE_SILENT_S:
@@ -173,10 +188,13 @@ class Resident:
             task_queue=TaskQueue(name=task_queue(self.room)),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         )
-        found = await client.workflow_service.describe_task_queue(request)
+        found = await client.workflow_service.describe_task_queue(request, timeout=_LOOK_TAKES)
         ours = [one for one in found.pollers if one.identity == client.identity]
         if not ours:
-            raise RetryableError("The Temporal server does not know our worker.")
+            raise RetryableError(
+                f"The Temporal server has not heard from this worker on its queue {task_queue(self.room)!r}.",
+                mend="It asks by itself again; if this stays, look at the server's log.",
+            )
         self.pulse.poller_seen_at = self.room.clock.now()
         for lost in await asyncio.to_thread(self.room.ledger.runs.sweep):
             _log.warning("Run %s (%s) was lost.", lost.run_id, lost.step)

@@ -37,7 +37,8 @@ class Site:
 
     Attributes:
         room: The workspace's room.
-        poller_seen_at: Returns when the scheduler last heard from our worker; None where no worker runs.
+        idle: Returns why the worker of this process cannot take steps at a moment, empty when it can; None where no
+            worker runs.
         wake: Tells whoever does what callers asked for that there is something to do.
         open_metrics: Whether ``/metrics`` answers without a key.
         loops: What runs beside the worker and follows apps; it is asked how it is.
@@ -45,7 +46,7 @@ class Site:
     """
 
     room: Room
-    poller_seen_at: Callable[[], datetime | None] | None = None
+    idle: Callable[[datetime], str] | None = None
     wake: Callable[[], None] = _nothing
     open_metrics: bool = True
     loops: Sequence[Loop] = ()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from signalroom.errors import SignalRoomError
 from signalroom.web.endpoint import Answer, Call, Endpoint, Site, Told
 from signalroom.web.metrics import exposition
 from signalroom.web.shapes import Field, Shape
-
-POLLER_SEEN_WITHIN = timedelta(minutes=1)
 
 _HEALTH = Shape("Health", "The process answers.", (Field("status", "string", "Always `ok`.", choices=("ok",)),))
 _READY = Shape(
@@ -30,10 +26,8 @@ def unready(site: Site) -> list[str]:
         site.room.ledger.pauses.notes()
     except SignalRoomError as problem:
         problems.append(str(problem))
-    if site.poller_seen_at is not None:
-        seen_at = site.poller_seen_at()
-        if seen_at is None or site.room.clock.now() - seen_at > POLLER_SEEN_WITHIN:
-            problems.append("The scheduler has not heard from this worker in the last minute.")
+    if site.idle is not None and (told := site.idle(site.room.clock.now())):
+        problems.append(told)
     problems += [f"{one.name}: {said}" for one in site.loops for said in one.problems()]
     return problems
 
