@@ -27,6 +27,7 @@ class ViewStatus:
         query_hash: Of the query that was tried last; empty before the first.
         updated_at: When this was written, UTC.
         error: Why the last one failed.
+        seconds: How long the last one took, whole seconds.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ViewStatus:
     query_hash: str
     updated_at: datetime
     error: str
+    seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class HistoryRepository:
             return {
                 row.table_name: ViewStatus(
                     row.table_name, row.status, row.consecutive_failures or 0, row.query_hash, row.updated_at,
-                    row.last_errors or "",
+                    row.last_errors or "", row.duration_seconds or 0,
                 )
                 for row in connection.execute(query.order_by(status.c.table_name))
             }  # fmt: skip

@@ -14,7 +14,7 @@ from signalroom.errors import ConfigError, DataError, SignalRoomError, nearest
 from signalroom.run import OnProgress, Progress
 from signalroom.view import CheckedQuery, Pending, Preview, Refreshed, View, ViewLimits, ViewStore
 from signalroom.views.files import read_manifests
-from signalroom.views.groups import Group, groups_of
+from signalroom.views.groups import Group, groups_of, in_turn
 from signalroom.views.guard import check
 from signalroom.workspace.parts import ViewSettings
 from signalroom.workspace.workspace import Workspace
@@ -122,7 +122,7 @@ class Refresher:
         busy: list[str] = []
         unchanged = len(due) - len(changed)
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="views") as pool:
-            groups = groups_of(changed)
+            groups = in_turn(groups_of(changed), statuses, self._now)
             for results, skipped, taken in pool.map(lambda group: self._group(group, force=force), groups):
                 refreshed += results
                 busy += taken
@@ -137,9 +137,11 @@ class Refresher:
         broken: list[Refreshed] = []
         for view in views:
             query = self.checked(view.query)
-            if view.database_id != 1:
+            if view.database_id not in self._settings.databases:
+                known = ", ".join(str(one) for one in self._settings.databases)
                 query = ConfigError(
-                    f"{view.name} asks for connection {view.database_id}, and there is one: 1.", mend="Set database_id."
+                    f"{view.name} asks for connection {view.database_id}, and there is {known}.",
+                    mend="Set database_id, or name its number in [views] databases if it means this warehouse.",
                 )
             if isinstance(query, CheckedQuery):
                 pending.append((view, query))

@@ -210,6 +210,11 @@ class ViewSettings:
         factory=list,
         example='["public.clicks"]',
     )
+    databases: list[int] = setting(
+        "Numbers by which manifests name this warehouse in database_id; a manifest with another is refused.",
+        factory=lambda: [1],
+        example="[1, 4]",
+    )
     timeout_s: int = setting("Longest one query may take.", default=60, unit="s")
     memory_mb: int = setting("Memory one query may use.", default=512, unit="MB")
     concurrency: int = setting("Groups of views that are computed at the same time.", default=2)
