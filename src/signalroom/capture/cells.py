@@ -7,6 +7,7 @@ thousand rows, which stay in the second-level cache.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from signalroom.capture import numbers, times
@@ -73,23 +74,27 @@ def text(batch: Bytes, cells: Cells) -> pa.Array[Any]:
     import numpy as np
     import pyarrow as pa
 
-    words, start, length = batch.words("<u4"), cells.start, cells.length
-    keep: Any = _masks()[np.minimum(length, _SHORT)]
-    short = length <= _SHORT
-    views = np.empty((len(start), 4), np.uint32)
+    start, length = cells.start, cells.length
+    # the length is written over the four bytes before the text
+    views = batch.words("V16")[np.maximum(start - 4, 0)].view(np.uint32).reshape(-1, 4)
     views[:, 0] = length
-    views[:, 1] = words[start] & keep[:, 0]
-    views[:, 2] = np.where(short, words[start + 4] & keep[:, 1], 0)
-    views[:, 3] = np.where(short, words[start + 8] & keep[:, 2], start)
+    short = length <= _SHORT
+    if bool(short.all()):
+        views &= _masks()[length]
+    else:
+        views &= _masks()[np.minimum(length, _SHORT)]
+        views[:, 2] = np.where(short, views[:, 2], 0)
+        views[:, 3] = np.where(short, views[:, 3], start)
     return array(pa.string_view(), cells.valid, views, batch.raw)
 
 
+@cache
 def _masks() -> Any:
-    """Return, for each length up to 12, which bits of the three words after it belong to the text."""
+    """Return, for each length up to 12, which bits of a view belong to the length and the text."""
     import numpy as np
 
-    held = [b"\xff" * n + b"\0" * (_SHORT - n) for n in range(_SHORT + 1)]
-    return np.frombuffer(b"".join(held), "<u4").reshape(_SHORT + 1, 3)
+    held = [b"\xff" * (4 + n) + b"\0" * (_SHORT - n) for n in range(_SHORT + 1)]
+    return np.frombuffer(b"".join(held), "<u4").reshape(_SHORT + 1, 4)
 
 
 def _bool_of_text(batch: Bytes, cells: Cells) -> pa.Array[Any]:
@@ -104,7 +109,8 @@ def _uuid(batch: Bytes, cells: Cells) -> pa.Array[Any]:
     import pyarrow as pa
 
     n = len(cells.start)
-    digits = _hex_digits()[batch.u1[cells.start[:, None] + np.arange(16)]].view(np.uint8).reshape(n, 32)
+    values = batch.words("V16")[cells.start].view(np.uint8)
+    digits = _hex_digits().take(values).view(np.uint8).reshape(n, 32)
     out = np.full((n, 36), ord("-"), np.uint8)
     for at, first, last in ((0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)):
         out[:, at : at + last - first] = digits[:, first:last]
@@ -128,6 +134,7 @@ def _hex(batch: Bytes, cells: Cells) -> pa.Array[Any]:
     return found
 
 
+@cache
 def _hex_digits() -> Any:
     """Return the two hex digits of each byte, as one word of 16 bits."""
     import numpy as np

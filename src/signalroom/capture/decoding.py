@@ -108,21 +108,23 @@ class Decoder:
             raise DataError("The database sent a message that is cut.") from problem
 
     def _feed(self, messages: Iterable[bytes]) -> None:
-        tables = self._tables
+        tables, streamed, rows = self._tables, self._streamed, _ROWS
+        last, pending = b"", None  # rows of one table come one after the other: it is looked up once
         for message in messages:
-            kind = message[_AT]
-            if kind in _ROWS and not self._streamed:
-                pending = tables.get(message[_AT + 1 : _AT + 5], _UNKNOWN)
-                if pending is None:
-                    continue
+            if streamed or message[_AT] not in rows:
+                self._steer(message[_AT], message)
+                streamed, last = self._streamed, b""
+                continue
+            if message[_AT + 1 : _AT + 5] != last:
+                last = message[_AT + 1 : _AT + 5]
+                pending = tables.get(last, _UNKNOWN)
                 if pending is _UNKNOWN:
                     raise DataError("The database sent rows of a table that it did not announce.")
+            if pending is not None:
                 pending.messages.append(message)
                 self.bytes += len(message)
                 if len(pending.messages) >= BATCH_ROWS:
                     self._decode(pending)
-            else:
-                self._steer(kind, message)
 
     def take(self) -> Iterator[tuple[str, list[pa.RecordBatch]]]:
         """Yield ``schema.table`` and its rows since the last call, batches of one schema together."""

@@ -112,13 +112,15 @@ def copied(shape: Shape, records: list[bytes], seq: int) -> pa.RecordBatch:
     at = at + 2
     cells: list[Cells] = []
     for field in shape.fields:
-        said = words[np.minimum(at, batch.size)].astype(np.int64)
-        valid = said >= 0
-        length = np.where(valid, said, 0)
-        after = at + 4 + length
-        _require_inside(after, ends, shape)
-        cells.append(Cells(np.where(valid, at + 4, 0), length, valid, text=not field.kind))
-        at = after
+        said = words[at].astype(np.int64)
+        valid, start = said >= 0, at + 4
+        if bool(valid.all()):
+            at = start + said
+        else:
+            said = np.where(valid, said, 0)
+            at, start = start + said, np.where(valid, start, 0)
+        _require_inside(at, ends, shape)
+        cells.append(Cells(start, said, valid, text=not field.kind))
     if bool((at != ends).any()):
         raise DataError(f"A row of {shape.title} has bytes too many.")
     return _batch(batch, shape, cells, "upsert", np.full(len(records), seq, np.int64))
@@ -135,10 +137,19 @@ def _walk(batch: Bytes, at: Any, ends: Any, shape: Shape) -> tuple[list[Cells], 
     at = at + 2
     cells: list[Cells] = []
     for field in shape.fields:
-        kind = batch.u1[np.minimum(at, batch.size)]
+        kind = batch.u1[at]  # which is inside the batch: what is past its end was refused
+        if bool((kind == _BINARY).all()):
+            length = lengths[at + 1].astype(np.int64)
+            after = at + 5 + length
+            if bool((length < 0).any()):
+                raise DataError(f"Column {field.name!r} of {shape.title} came in no known form.")
+            _require_inside(after, ends, shape)
+            cells.append(Cells(at + 5, length, np.ones(len(at), np.bool_)))
+            at = after
+            continue
         texts, binaries = kind == _TEXT, kind == _BINARY
         valid = texts | binaries
-        length = np.where(valid, lengths[np.minimum(at + 1, batch.size)], 0).astype(np.int64)
+        length = np.where(valid, lengths[at + 1], 0).astype(np.int64)
         unset = kind == _UNCHANGED
         as_text, as_binary = bool(texts.any()), bool(binaries.any())
         if not bool((valid | unset | (kind == _NULL)).all()) or bool((length < 0).any()) or (as_text and as_binary):

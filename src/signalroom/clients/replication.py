@@ -16,6 +16,7 @@ from signalroom.errors import DataError, RetryableError
 
 _PG_EPOCH_S = 946_684_800
 _AT_ONCE = 8_192  # messages
+_COPIED_AT_ONCE = 4_096  # records: enough that what a column costs is small beside its rows
 _XLOG_DATA, _KEEPALIVE = b"wk"
 _MESSAGE_BYTES = 26  # the header and the kind of what follows
 _COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
@@ -78,7 +79,10 @@ class Database:
             _begin(wire, sql, "COPY_OUT")
             first, ended = True, False
             while not ended:
-                records, ended = _receive(wire, None)
+                records = list[bytes]()
+                while len(records) < _COPIED_AT_ONCE and not ended:
+                    arrived, ended = _receive(wire, None)
+                    records += arrived
                 if first and records:
                     if not records[0].startswith(_COPY_SIGNATURE) or len(records[0]) < 19:
                         raise DataError("What the database copies does not begin as a binary COPY.")
