@@ -16,7 +16,7 @@ from engine_world import dev_server
 from signalroom.clock import SystemClock
 from signalroom.engine.connection import connect_soon, register_attributes
 from signalroom.engine.plans import Gate, JobPlan, StepCommand, StepPlan
-from signalroom.engine.workflows import WORKFLOWS, JobWorkflow, SyncSourceWorkflow
+from signalroom.engine.workflows import WORKFLOWS, JobWorkflow, ReportWorkflow, SyncSourceWorkflow
 
 HISTORIES = Path(__file__).with_name("histories")
 
@@ -47,6 +47,7 @@ async def main(address):
                 ("job", JobWorkflow.run, hourly),
                 ("skipped", JobWorkflow.run, JobPlan("repeated", steps)),
                 ("sync", SyncSourceWorkflow.run, StepPlan("sync a")),
+                ("report", ReportWorkflow.run, StepPlan("report pulse")),
             ):
                 handle = await client.start_workflow(workflow, argument, id=f"shop/job:{name}", task_queue="q")
                 await handle.result()

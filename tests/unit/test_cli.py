@@ -1,5 +1,6 @@
 """The command line as a whole: its help, its errors, its exit codes, and what it never prints."""
 
+import errno
 import json
 import os
 import re
@@ -230,6 +231,43 @@ def test_init_makes_a_workspace_and_overwrites_nothing(tmp_path):
     assert wrong.stdout == ""
     right = CliRunner().invoke(app, ["init", "--template", "affiliates", str(tmp_path / "other"), "--json"])
     assert "signalroom.toml" in json.loads(right.stdout)["files"]
+
+
+def test_init_goes_where_workspace_says_and_leaves_nothing_half_done(tmp_path, monkeypatch):
+    made = CliRunner().invoke(app, ["--workspace", str(tmp_path / "named"), "init"])
+    assert (tmp_path / "named/signalroom.toml").is_file(), made.output
+    assert f"to {tmp_path / 'named'}." in made.stdout
+    read, reads = Path.read_bytes, iter(range(5))
+
+    def fill(path):
+        if next(reads) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fill)
+    words = ["init", "--template", "affiliates", str(tmp_path / "full")]
+    full = CliRunner().invoke(app, words)
+    assert (full.exit_code, full.stderr) == (
+        exits.CONFIG, "Error: No space left on device. Make room on that disk, then run it again.\n",
+    )  # fmt: skip
+    assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
+    monkeypatch.undo()
+    assert CliRunner().invoke(app, words).exit_code == 0
+
+
+def test_status_does_not_ask_for_sources_that_are_there(tmp_path):
+    call(tmp_path, "init", "--template", "affiliates")
+    shown = call(tmp_path, "status")
+    assert "no streams yet" not in shown.output
+    assert "The streams of everflow are not shown: " in shown.output
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
+def test_what_the_file_system_refuses_has_its_mend(number):
+    told = exits.as_error(OSError(number, os.strerror(number), "/somewhere"))
+    assert str(told).startswith(f"/somewhere: {os.strerror(number)}. ")
+    assert told.mend
+    assert exits.as_error(OSError(errno.EPROTO, "odd")) is None
 
 
 def test_the_installed_command_runs_and_returns_its_code(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from signalroom.cli.command import Entry, Group, global_options
-from signalroom.cli.exits import CONFIG, DATA, EPILOG, INTERRUPTED, OK, exit_code
+from signalroom.cli.exits import CONFIG, DATA, EPILOG, INTERRUPTED, OK, as_error, exit_code
 from signalroom.cli.handover import HandOverError, hand_over
 from signalroom.cli.session import Session
 from signalroom.errors import SignalRoomError
@@ -73,10 +73,10 @@ class App(Group):
             sentence = f"{problem.message}\n{problem.mend}" if "\n" in problem.message else str(problem)
             _tell(problem, sentence.rstrip(), session)
             code = exit_code(problem)
+        except OSError as problem:
+            code = _refused(problem, session)
         except Exception as problem:  # noqa: BLE001 - the outermost border: a person reads a sentence, not a traceback
-            mend = "" if session.debug else " Run it again with --debug, and report what it prints."
-            _tell(problem, f"Something unexpected: {type(problem).__name__}: {problem}.{mend}", session)
-            code = DATA
+            code = _unexpected(problem, session)
         sys.exit(code)
 
 
@@ -91,6 +91,21 @@ def _hand_over(elsewhere: HandOverError, words: Sequence[str], session: Session)
     except SignalRoomError as problem:
         _tell(problem, str(problem), session)
         return exit_code(problem)
+
+
+def _refused(problem: OSError, session: Session) -> int:
+    """Say what the file system refuses, and what to do about it."""
+    known = as_error(problem)
+    if known is None:
+        return _unexpected(problem, session)
+    _tell(problem, str(known), session)
+    return exit_code(known)
+
+
+def _unexpected(problem: Exception, session: Session) -> int:
+    mend = "" if session.debug else " Run it again with --debug, and report what it prints."
+    _tell(problem, f"Something unexpected: {type(problem).__name__}: {problem}.{mend}", session)
+    return DATA
 
 
 def _with_mend(problem: click.ClickException) -> str:

@@ -106,7 +106,8 @@ def _print_streams(room: Room, records: list[Mapping[str, Json]]) -> None:
     from datetime import datetime
 
     if not records:
-        click.echo("The workspace has no streams yet: add a [sources.NAME] to signalroom.toml.")
+        if not room.workspace.sources:  # else the notes say why none is shown
+            click.echo("The workspace has no streams yet: add a [sources.NAME] to signalroom.toml.")
         return
     now = room.clock.now()
     rows = [

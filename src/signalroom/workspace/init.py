@@ -22,6 +22,7 @@ def init(template: str, target: Path) -> tuple[Path, ...]:
 
     Raises:
         ConfigError: The template is unknown, or ``target`` holds a file that it would write.
+        OSError: A file cannot be written; those that were are gone again.
     """
     known = templates()
     if template not in known:
@@ -38,9 +39,16 @@ def init(template: str, target: Path) -> tuple[Path, ...]:
     if taken := [file for file in files if (target / file).exists() or (target / file).is_symlink()]:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise ConfigError(f"{target} already holds {taken[0]}{more}.", mend="Choose a new folder; nothing was written.")
-    for file in files:
-        path = target / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as sink:  # "x": a file that appeared meanwhile is not overwritten either
-            sink.write((source / file).read_bytes())
+    written: list[Path] = []
+    try:
+        for file in files:
+            path = target / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as sink:  # "x": a file that appeared meanwhile is not overwritten either
+                written.append(path)
+                sink.write((source / file).read_bytes())
+    except OSError:
+        for path in written:  # half a workspace would be in the way of the next try
+            path.unlink()
+        raise
     return tuple(files)
