@@ -164,6 +164,10 @@ def test_a_snapshot_under_way_joins_the_stream_without_gap_or_overlap(dsn, tmp_p
         ("SELECT pg_drop_replication_slot('signalroom_app')", "is gone"),
         (("SELECT pg_drop_replication_slot('signalroom_app'); DELETE FROM t WHERE id = 1; "
          "SELECT pg_create_logical_replication_slot('signalroom_app', 'pgoutput')"), "made anew"),
+        ("DROP TABLE t; CREATE TABLE t (id bigint PRIMARY KEY, v int)", "another table"),
+        ("ALTER TABLE t RENAME TO u; CREATE TABLE t (id bigint PRIMARY KEY, v int)", "another table"),
+        ("DROP PUBLICATION signalroom_app; DELETE FROM t WHERE id = 1", "did not tell every change"),
+        ("ALTER PUBLICATION signalroom_app DROP TABLE t; DELETE FROM t WHERE id = 1", "did not tell every change"),
         ("DELETE FROM t WHERE id = 1; SELECT pg_replication_slot_advance('signalroom_app', pg_current_wal_lsn())", "moved on"),
     ],
 )  # fmt: skip
@@ -171,7 +175,7 @@ def test_a_gap_is_a_new_snapshot(dsn, tmp_path, caplog, harm, said):
     run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v int)", "INSERT INTO t SELECT g, g FROM generate_series(1, 50) g")
     follower = Follower(captured(dsn, tmp_path, tables=["t"]))
     follower.sync()
-    run(dsn, "DELETE FROM t WHERE id = 2", *harm.split("; "), "INSERT INTO t VALUES (60, 60)")
+    run(dsn, *harm.split("; "), "DELETE FROM t WHERE id = 2", "INSERT INTO t VALUES (60, 60)")
     follower.sync()
     assert_same(follower, dsn)
     assert said in caplog.text

@@ -156,7 +156,7 @@ class PostgresChanges:
             found = idle(database, self.slot_name)
             with Replication(self.url.reveal(), timeout_s=self.timeout_s) as wire:
                 system, timeline = wire.identify()
-                why = self._new_snapshot(mark, catalogue) or (
+                why = self._new_snapshot(mark, catalogue, database) or (
                     gap(mark, found, self.slot_name, system, timeline) if mark else "it is the first"
                 )
                 if mark and why:
@@ -246,14 +246,25 @@ class PostgresChanges:
                 mend="Set wal_level = logical in postgresql.conf and restart it.",
             )
 
-    def _new_snapshot(self, mark: Mark | None, catalogue: Catalogue) -> str:
-        """Return why the settings ask for a new snapshot; empty where they do not."""
+    def _new_snapshot(self, mark: Mark | None, catalogue: Catalogue, database: Database) -> str:
+        """Return why the settings or the tables ask for a new snapshot; empty where they do not."""
+        from signalroom.sources.postgres_slot import statements_to_publish
+
         if mark is None:
             return ""
         if mark.snapshot != self.snapshot:
             return f"snapshot is {self.snapshot}, and was {mark.snapshot}"
         new = [title for title in catalogue.tables if title not in mark.shapes]
-        return f"{new[0]} was not captured before" if new else ""
+        if new:
+            return f"{new[0]} was not captured before"
+        other = [
+            title for title, one in catalogue.tables.items() if mark.oids.get(title, one.shape.oid) != one.shape.oid
+        ]
+        if other:
+            return f"{other[0]} is another table than before: it was made anew, or renamed"
+        if statements_to_publish(database, self.publication_name, catalogue):
+            return f"the publication {self.publication_name!r} did not tell every change"
+        return ""
 
     def _snapshot(
         self, database: Database, wire: Any, catalogue: Catalogue, found: Any, fresh: Mark, old: Mark | None
@@ -265,7 +276,8 @@ class PostgresChanges:
         base = max(0, old.base + old.lsn + 1 - before) if old else 0
         seq = base + before
         shapes: dict[str, Json] = {title: one.shape.record() for title, one in catalogue.tables.items()}
-        mark = replace(fresh, lsn=consistent, base=base, shapes=shapes)
+        oids: dict[str, Json] = {title: one.shape.oid for title, one in catalogue.tables.items()}
+        mark = replace(fresh, lsn=consistent, base=base, shapes=shapes, oids=oids)
         if old is not None:
             yield from (self._emptied(catalogue, title, seq) for title in catalogue.tables)
         todo = pieces(list(catalogue.tables.values()), catalogue.version)

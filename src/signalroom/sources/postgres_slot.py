@@ -8,7 +8,7 @@ whoever begins again, and ``<slot>`` is never touched by a workspace that has no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from signalroom.clients.replication import Database, Replication, address, quoted, spelt
 from signalroom.errors import ConfigError, RetryableError
@@ -56,6 +56,7 @@ class Mark:
         base: What is added to a WAL address to make ``_seq``, so that it grows even where addresses begin anew.
         snapshot: The setting under which the snapshot was taken.
         shapes: ``schema.table`` -> its columns when they were last seen.
+        oids: ``schema.table`` -> the table's OID in the snapshot.
     """
 
     system: str
@@ -64,23 +65,25 @@ class Mark:
     base: int
     snapshot: int
     shapes: Mapping[str, Json]
+    oids: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
 
     @classmethod
     def of(cls, value: Json) -> Mark | None:
         """Return the mark that a position holds; None where there is none."""
         if not isinstance(value, Mapping):
             return None
-        shapes = value["shapes"]
+        shapes, oids = value["shapes"], value.get("oids")
         return cls(
             str(value["system"]), int(str(value["timeline"])), address(str(value["lsn"])), int(str(value["base"])),
             int(str(value["snapshot"])), shapes if isinstance(shapes, Mapping) else {},
+            oids if isinstance(oids, Mapping) else {},
         )  # fmt: skip
 
     def json(self) -> dict[str, Json]:
         """Return it as a position holds it."""
         return {
             "system": self.system, "timeline": self.timeline, "lsn": spelt(self.lsn), "base": self.base,
-            "snapshot": self.snapshot, "shapes": self.shapes,
+            "snapshot": self.snapshot, "shapes": self.shapes, "oids": self.oids,
         }  # fmt: skip
 
 
