@@ -120,3 +120,16 @@ def test_whatever_passes_reads_listed_tables_alone(held, sql):
         return
     assert "canary" not in str(rows)
     assert held.execute("select count(*) from clicks").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    ("query", "columns"),
+    [
+        ("select c.day from clicks c", ("c", "day")),
+        ("select c from clicks as c", None),
+        ("select Clicks from clicks", None),
+        ("select count(clicks) from clicks", None),
+    ],
+)
+def test_a_table_as_a_value_is_all_of_its_columns(query, columns):
+    assert check(query, view_parser.parse(query), ["clicks"], date(2026, 11, 20)).columns == columns

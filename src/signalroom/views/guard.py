@@ -62,7 +62,7 @@ def check(sql: str, statements: Json, tables: Sequence[str], today: date) -> Che
     shared, keys = _grouping(tree, guard.read)
     return CheckedQuery(
         text, {**listed[0], "node": tree}, tuple(sorted(guard.read)), guard.uses_today, shared and not guard.ctes, keys,
-        None if guard.whole_rows else tuple(sorted(guard.columns)),
+        None if guard.reads_whole_rows else tuple(sorted(guard.columns)),
     )  # fmt: skip
 
 
@@ -100,6 +100,13 @@ class _Guard:
         self.ctes = False
         self.uses_today = self.whole_rows = False
         self.columns: set[str] = set()
+        self._alone: set[str] = set()  # names that stand alone: of columns, or of a table for its whole row
+        self._sources: set[str] = set()
+
+    @property
+    def reads_whole_rows(self) -> bool:
+        """Whether it reads columns that it does not name: by a star, or by the name of a table as a value."""
+        return self.whole_rows or not self._alone.isdisjoint(self._sources)
 
     def node(self, tree: Any, scope: frozenset[str], depth: int) -> Any:
         """Return the tree with ``current_date`` as a literal; raises ConfigError for what is not listed."""
@@ -150,12 +157,15 @@ class _Guard:
             mend = nearest(name, self._tables) or f"It may read: {known}. [views] tables says so."
             _refuse(f"it reads {name!r}", mend)
         self.read.add(name)
+        self._sources.add((tree.get("alias") or name).lower())
 
     def _expression(self, tree: Mapping[str, Any], scope: frozenset[str], depth: int) -> Any:
         kind = tree["class"]
         if kind not in EXPRESSIONS:
             _refuse(REASONS.get(kind, f"it has a {kind.lower().replace('_', ' ')}"), "Write it another way.")
         self.whole_rows |= kind == "STAR"
+        if kind == "COLUMN_REF" and len(tree["column_names"]) == 1:
+            self._alone.add(tree["column_names"][0].lower())
         self.columns |= {name.lower() for name in tree.get("column_names", ())}
         if kind in {"FUNCTION", "WINDOW"}:
             self._function(tree)
