@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from captured import Follower, captured, rows_of
+from signalroom.clients.replication import Database
 from signalroom.engine.inline import run_step
 from signalroom.errors import ConfigError
 from signalroom.room import Room
@@ -315,3 +316,12 @@ def test_types_and_names_are_the_databases_whatever_the_first_rows_look_like(dsn
         ("A1", "K1A", 3, price, Decimal("1.25"), date(2026, 1, 2)),
     ]
     assert rejects == 0
+
+
+def test_what_is_copied_comes_some_thousands_of_rows_at_once_and_each_once(dsn):
+    query = "SELECT g, md5(repeat(g::text, 5000)) FROM generate_series(1, 10000) g"  # the reader waits for the server
+    with Database(dsn, timeout_s=60) as database:
+        taken = list(database.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)"))
+    assert min(len(records) for records in taken[:-1]) >= 4_000, "each costs its columns' fixed price"
+    keys = [int.from_bytes(record[6:10], "big") for records in taken for record in records]
+    assert keys == list(range(1, 10_001))
