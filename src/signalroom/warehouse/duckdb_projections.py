@@ -53,7 +53,7 @@ class DuckDBProjections:
                     projecting.withdraw(execute, entity, undo)
                 applied, changed_at = _apply(execute, entity, at)
                 projecting.measure(execute, entity, changed_at, at)
-                projecting.keep_misfits(execute, entity)
+                projecting.keep_misfits(execute, entity, misfits)
                 if state is not None:
                     projecting.record(execute, entity, state)
                 failpoint("projections.upsert.commit")

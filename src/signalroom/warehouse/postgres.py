@@ -33,7 +33,7 @@ from signalroom.warehouse.plan import TableState, assert_complete, plan_table, s
 from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_name, publishes, withdrawn_keys
 from signalroom.warehouse.postgres_bytes import RefusedError, ship_bytes, verbatim
 from signalroom.warehouse.postgres_copy import make_incoming, send_rejects, ship
-from signalroom.warehouse.postgres_kept import KeptConnections
+from signalroom.warehouse.postgres_kept import KeptConnections, KeptTyping
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.warehouse.retrying import SetAside
 from signalroom.workspace.settings import Secret, setting
@@ -61,6 +61,7 @@ class PostgresWarehouse:
     statement_timeout_s: int = setting("Longest a query of a report may take; 0 for no limit.", default=300, unit="s")
     _connection: Any = field(default=None, init=False, repr=False)
     _kept: KeptConnections = field(init=False, repr=False)
+    _typing: KeptTyping = field(default_factory=KeptTyping, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -356,7 +357,7 @@ class PostgresWarehouse:
         """Return what keeps rows of an app's entities in this database."""
         from signalroom.warehouse.postgres_projections import PostgresProjections
 
-        return PostgresProjections.of(self._kept.lend)
+        return PostgresProjections.of(self._kept.lend, self._typing.lend)
 
     def dbt_profile(self) -> Mapping[str, object]:
         """Return one output of a dbt profile that reaches this database."""
@@ -392,6 +393,7 @@ class PostgresWarehouse:
     def close(self) -> None:
         """Close the connections."""
         self._kept.close()
+        self._typing.close()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

@@ -1,13 +1,15 @@
-"""Connections to one Postgres database, kept for the next who asks: opening one costs more than a small batch."""
+"""What a small batch for Postgres needs and costs more to open than to use: connections, and a DuckDB that types."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import duckdb
     import psycopg
 
 
@@ -60,3 +62,33 @@ class KeptConnections:
                 connection.close()
             else:
                 return connection
+
+
+class KeptTyping:
+    """A private DuckDB in memory, opened with the first who asks; each has temporary tables of its own."""
+
+    def __init__(self) -> None:
+        self._opened: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lend(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Yield a connection to it; what it makes is gone afterwards."""
+        with self._lock:
+            if self._opened is None:
+                import duckdb
+
+                self._opened = duckdb.connect()
+            cursor = self._opened.cursor()
+        try:
+            cursor.execute("SET TimeZone = 'UTC'")
+            yield cursor
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Close it; the next who asks opens another."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None

@@ -37,12 +37,17 @@ class PostgresProjections:
 
     Attributes:
         connect: Lends a connection that nobody else uses meanwhile.
+        typing: Yields a connection to a private DuckDB, for typing.
     """
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]
+    typing: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
     @classmethod
-    def of(cls, connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]]) -> Self:
+    def of(
+        cls, connect: Callable[[], AbstractContextManager[psycopg.Connection[tuple[Any, ...]]]],
+        typing: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+    ) -> Self:  # fmt: skip
         """Return the projections of a database, its table of states made where it is missing."""
         with connect() as connection, session.explained("make the table of projections"):
             if not _is_made(partial(session.execute, connection)):
@@ -50,30 +55,41 @@ class PostgresProjections:
                     connection.execute("SELECT pg_advisory_xact_lock(7347)")
                     for statement in projecting.DDL:
                         session.execute(connection, statement, [])
-        return cls(connect)
+        return cls(connect, typing)
 
     def upsert(
         self, entity: Entity, rows: pa.Table, at: datetime, *,
         state: FollowState | None = None, undo: Mapping[str, int] | None = None,
     ) -> Upserted:  # fmt: skip
         """Apply rows in one transaction, each only where it is newer than what is there."""
-        with _typed(entity, rows) as (duck, misfits), self._transaction(entity.title) as connection:
+        with self.typing() as duck:
+            misfits = projecting.stage(duck, entity, rows)
+            applied = self._upsert(entity, duck, misfits, at, state, undo)
+        return Upserted(applied, rows.num_rows - applied - misfits, misfits)
+
+    def _upsert(
+        self, entity: Entity, duck: duckdb.DuckDBPyConnection, misfits: int, at: datetime, state: FollowState | None,
+        undo: Mapping[str, int] | None,
+    ) -> int:  # fmt: skip
+        """Apply what is typed; return how many rows became newer."""
+        with self._transaction(entity.title) as connection:
             execute: Execute = partial(session.execute, connection)
             failpoint("projections.upsert.before")
             gone = projecting.shape(execute, entity, column_sql, _KEY)
             held = [Column("_id"), *projecting.META, *entity.columns, projecting.STAGED]
             _copy(connection, duck, projecting.STAGE, held)
-            _copy(connection, duck, projecting.MISFITS, _MISFIT)
+            if misfits:
+                _copy(connection, duck, projecting.MISFITS, _MISFIT)
             if undo:
                 projecting.withdraw(execute, entity, undo)
             applied, changed_at = _apply(execute, entity, gone, at)
             projecting.measure(execute, entity, changed_at, at)
-            projecting.keep_misfits(execute, entity)
+            projecting.keep_misfits(execute, entity, misfits)
             if state is not None:
                 projecting.record(execute, entity, state)
             failpoint("projections.upsert.commit")
         failpoint("projections.upsert.after")
-        return Upserted(applied, rows.num_rows - applied - misfits, misfits)
+        return applied
 
     def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
         """Take rows out that the leader does not know at all."""
@@ -123,16 +139,6 @@ class PostgresProjections:
             # one at a time for an entity: two followers neither make its table twice nor wait in a circle
             session.execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [title])
             yield connection
-
-
-@contextmanager
-def _typed(entity: Entity, rows: pa.Table) -> Generator[tuple[duckdb.DuckDBPyConnection, int]]:
-    """Yield a private DuckDB that holds the rows, typed, and how many do not fit."""
-    import duckdb
-
-    with duckdb.connect() as duck:
-        duck.execute("SET TimeZone = 'UTC'")
-        yield duck, projecting.stage(duck, entity, rows)
 
 
 def _copy(

@@ -43,6 +43,8 @@ _FIELDS = "xid, leader, swept_at, reconciled_at"
 def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> int:
     """Type ``rows`` into two temporary tables, what fits and what does not; return how many do not.
 
+    Where all fit there is only the first: for the few rows of a pull, each statement counts.
+
     A value that is not exactly what its type holds sets its row aside, with the first such column, never the batch.
     """
     casts = [(column, cast(column, ident(column.name))) for column in entity.columns]
@@ -53,19 +55,22 @@ def stage(duck: duckdb.DuckDBPyConnection, entity: Entity, rows: pa.Table) -> in
             CAST(_hash AS BIGINT) AS _hash) FROM signalroom_arrived
         QUALIFY row_number() OVER (PARTITION BY _id ORDER BY CAST(_version AS BIGINT) DESC) = 1""")
     duck.unregister("signalroom_arrived")
-    names = (*VERSION_COLUMNS, *(one.name for one in entity.columns))
-    raw = ", ".join(f"{literal(name)}: {ident(name)}" for name in names)
     misfit = " OR ".join([f"({one.misfit})" for _, one in casts] or ["false"])
     typed = "".join(f", {one.value} AS {ident(column.name)}" for column, one in casts)
+    counted = duck.execute(f"SELECT count(*) FROM signalroom_newest WHERE {misfit}").fetchone()
+    misfits = int(counted[0]) if counted else 0
+    fitting = f"WHERE NOT ({misfit})" if misfits else ""
     duck.execute(f"""CREATE OR REPLACE TEMP TABLE {STAGE} AS
         SELECT {listed(VERSION_COLUMNS)}{typed}, CAST({changed_at} AS TIMESTAMPTZ) AS {CHANGED_AT}
-        FROM signalroom_newest WHERE NOT ({misfit})""")
-    duck.execute(f"""CREATE OR REPLACE TEMP TABLE {MISFITS} AS
-        SELECT _id, _version, {_first_misfit(casts)}, CAST(to_json({{{raw}}}) AS VARCHAR) AS raw
-        FROM signalroom_newest WHERE {misfit}""")
+        FROM signalroom_newest {fitting}""")
+    if misfits:
+        names = (*VERSION_COLUMNS, *(one.name for one in entity.columns))
+        raw = ", ".join(f"{literal(name)}: {ident(name)}" for name in names)
+        duck.execute(f"""CREATE OR REPLACE TEMP TABLE {MISFITS} AS
+            SELECT _id, _version, {_first_misfit(casts)}, CAST(to_json({{{raw}}}) AS VARCHAR) AS raw
+            FROM signalroom_newest WHERE {misfit}""")
     duck.execute("DROP TABLE signalroom_newest")
-    counted = duck.execute(f"SELECT count(*) FROM {MISFITS}").fetchone()
-    return int(counted[0]) if counted else 0
+    return misfits
 
 
 def _first_misfit(casts: Sequence[tuple[Column, Cast]]) -> str:
@@ -114,8 +119,10 @@ def shape(execute: Execute, entity: Entity, column_sql: Callable[[Column], str],
     return gone
 
 
-def keep_misfits(execute: Execute, entity: Entity) -> None:
+def keep_misfits(execute: Execute, entity: Entity, misfits: int) -> None:
     """Record what does not fit, unless a newer version of its row is here, and forget what a newer version healed.
+
+    ``misfits`` is how many there are: their table is there where it is not 0.
 
     In ``signalroom.rejects`` the part is the row's id and the row number its version.
     """
@@ -126,6 +133,8 @@ def keep_misfits(execute: Execute, entity: Entity) -> None:
             AND r.row_number <= (SELECT t._version FROM {table} t WHERE t._id = r.part)""",
         mine,
     )
+    if not misfits:
+        return
     execute(
         f"""DELETE FROM signalroom.rejects AS r WHERE {healed.format(MISFITS)}
             AND r.row_number <= (SELECT m._version FROM {MISFITS} m WHERE m._id = r.part)""",
