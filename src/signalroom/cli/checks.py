@@ -75,6 +75,7 @@ def check_room(room: Room, known: Sequence[str]) -> Iterator[Finding]:
     yield _guarded("lake", broken, lambda: _lake(room))
     yield _guarded("ledger", broken, lambda: _ledger(room))
     yield from _plugins(room, broken)
+    yield from _apps(room, broken)
     yield _pins(room, broken)
     yield _reports(room)
     yield _models(room) if answers else Finding("models", "not tried: the warehouse comes first", tried=False)
@@ -204,6 +205,21 @@ def _plugins(room: Room, broken: set[str]) -> list[Finding]:
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         return list(threads.map(ask, asks))
+
+
+def _apps(room: Room, broken: set[str]) -> Iterator[Finding]:
+    """Yield what the databases of the apps that are followed tell: the kit, its triggers, its relay, the replica."""
+    for name, part in room.workspace.projections.items():
+
+        def look(what: str = part.path, name: str = name) -> Finding:
+            from signalroom.engine.following import projection
+            from signalroom.projections.inspection import inspect
+
+            return Finding(
+                what, "the leader kit is installed, relayed and as declared", inspect(projection(room, name))
+            )
+
+        yield _guarded(part.path, broken, look)
 
 
 def _pins(room: Room, broken: set[str]) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -144,7 +144,12 @@ def _settings(session: Session, app: str) -> ProjectionSettings:
     from signalroom.workspace.workspace import Workspace
 
     workspace = Workspace.load(session.root)
-    known = list(workspace.projections)
+    name = chosen(list(workspace.projections), app)
+    return workspace.configure(ProjectionSettings, workspace.projections[name])
+
+
+def chosen(known: Sequence[str], app: str) -> str:
+    """Return the app of ``known`` that is called ``app``, or the only one; raises ConfigError where that is none."""
     if not known:
         raise ConfigError(
             "The workspace follows no app.", mend="Write a [projections.NAME] into signalroom.toml, with its entities."
@@ -155,7 +160,7 @@ def _settings(session: Session, app: str) -> ProjectionSettings:
         raise ConfigError(
             f"There is no app {app!r}.", mend=nearest(app, known) or f"The workspace follows: {', '.join(known)}."
         )
-    return workspace.configure(ProjectionSettings, workspace.projections[app or known[0]])
+    return app or known[0]
 
 
 def _address(settings: ProjectionSettings, dsn: str) -> str:

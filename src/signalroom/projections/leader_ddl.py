@@ -44,7 +44,7 @@ def declarations(settings: ProjectionSettings) -> Iterator[str]:
         # A table may stand behind its schema; the column is named where there are more parts than that needs.
         yield mint(settings.schema, *_table_and_column(written))
     for entity in settings.entities.values():
-        yield declare(settings.schema, entity.name, entity.key, _query(entity))
+        yield declare(settings.schema, entity.name, entity.key, query_of(entity))
     for entity in settings.entities.values():
         for one in entity.watch:
             yield watch(settings.schema, entity.name, one)
@@ -77,7 +77,8 @@ def _table_and_column(written: str) -> tuple[str, str]:
     return (table, column) if dot else (written, "uuid")
 
 
-def _query(entity: EntitySettings) -> str:
+def query_of(entity: EntitySettings) -> str:
+    """Return the SELECT of an entity, without blanks and semicolon around it; raises ConfigError for its file."""
     try:
         return entity.sql.read_text(encoding="utf-8").strip().rstrip(";")
     except (OSError, UnicodeDecodeError):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from signalroom.errors import ConfigError, SignalRoomError
+from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.load import Load
 from signalroom.position import Position
@@ -34,6 +34,7 @@ from signalroom.warehouse.postgres_apply import Target, apply, exists, incoming_
 from signalroom.warehouse.postgres_bytes import RefusedError, ship_bytes, verbatim
 from signalroom.warehouse.postgres_copy import make_incoming, send_rejects, ship
 from signalroom.warehouse.postgres_kept import KeptConnections, KeptTyping
+from signalroom.warehouse.postgres_reading import snapshot
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.warehouse.retrying import SetAside
 from signalroom.workspace.settings import Secret, setting
@@ -285,30 +286,7 @@ class PostgresWarehouse:
     @contextmanager
     def snapshot(self) -> Generator[Ask]:
         """Yield a function whose SELECTs all see one moment, in a transaction that cannot write."""
-        import psycopg
-
-        refused = ConfigError("A query is one SELECT and nothing else.", mend="Write SELECT or WITH.")
-        with self._reading() as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            limit: Any = f"SET LOCAL statement_timeout = '{self.statement_timeout_s}s'"
-            connection.execute(limit)
-
-            def ask(sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
-                statement, bound = session.named(sql, params)
-                with session.explained("answer the query"):
-                    cursor = connection.cursor()
-                    try:
-                        # A pipeline speaks the extended protocol: one statement, so no COMMIT ends the transaction.
-                        with connection.pipeline():
-                            cursor.execute(statement, bound)
-                    except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.SyntaxError) as problem:
-                        if isinstance(problem, psycopg.errors.SyntaxError) and "multiple commands" not in str(problem):
-                            raise
-                        raise refused from None
-                    if cursor.description is None:
-                        raise refused
-                    return session.to_arrow(cursor)
-
+        with self._reading() as connection, snapshot(connection, self.statement_timeout_s) as ask:
             yield ask
 
     @contextmanager
