@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,9 +15,12 @@ from postgres_server import PostgresServer
 from request_laws import RequestLaws
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger.ledger import Ledger, LedgerSettings
+from signalroom.ledger.manifest_source import read_source
 from signalroom.ledger.store import tables
 from signalroom.ledger.view_tables import view_tables
-from view_laws import ViewLaws
+from signalroom.view import ManifestSet
+from signalroom.views.imported import sort_out
+from view_laws import GIVEN, ViewLaws
 
 pytestmark = pytest.mark.slow
 
@@ -133,3 +137,15 @@ def test_a_server_that_dies_and_comes_back():
                 opened.deliveries.settle(claimed, "sent", "m")
             server.start()
             assert opened.deliveries.settle(claimed, "sent", "m").state == "sent"
+
+
+def test_manifests_of_another_database_are_read_as_they_are(postgres, clock):
+    dsn = postgres()
+    with Ledger.open(LedgerSettings(None, clock, dsn)) as ledger:
+        ledger.manifests.bring(GIVEN)
+        given, left = sort_out(read_source(dsn, Path(), "reporting"), ManifestSet(), ManifestSet())
+        assert (given, left) == (GIVEN, ())
+        ledger.manifests.take(given)
+        assert ledger.manifests.all() == GIVEN
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_source(dsn, Path(), "elsewhere")

@@ -11,6 +11,7 @@ import click
 from signalroom.cli.command import Command, Group, json_option, with_default
 from signalroom.cli.output import ago, cell, count, duration, print_json, print_table
 from signalroom.cli.session import Session, pass_session
+from signalroom.cli.views_import import import_views
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 
 _HISTORY = (
@@ -188,3 +189,6 @@ def functions() -> None:
 
     for title, names in (("aggregates", AGGREGATES), ("functions", FUNCTIONS - AGGREGATES), ("types", TYPES)):
         click.echo(f"{title}: {', '.join(sorted(names))}\n")
+
+
+views.add_command(import_views)

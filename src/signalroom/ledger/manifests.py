@@ -29,6 +29,13 @@ class Manifests:
         Raises:
             ConfigError: Two manifests claim one id, slug or public name.
         """
+        return self._write(given, "file")
+
+    def take(self, given: ManifestSet) -> None:
+        """Write manifests over those of the same ids, as a front end would, and leave all others; raises as above."""
+        self._write(given, "table")
+
+    def _write(self, given: ManifestSet, origin: str) -> int:
         tables = self._tables
         slugs = {one.id: one.slug for one in given.agencies}
         custom = [
@@ -48,13 +55,13 @@ class Manifests:
         ]
         try:
             with self._store.write() as connection:
-                gone = self._remove_gone(connection, {view.key for view in given.views()})
+                gone = self._remove_gone(connection, {view.key for view in given.views()}) if origin == "file" else 0
                 agencies = [{"id": one.id, "slug": one.slug, "name": one.name} for one in given.agencies]
                 upsert(connection, tables.agency, agencies)
                 upsert(connection, tables.canned, canned)
                 upsert(connection, tables.custom, custom)
                 upsert(connection, tables.assigned, assigned)
-                self._register(connection, given.views(), "file")
+                self._register(connection, given.views(), origin)
         except exc.IntegrityError as problem:
             cause = str(problem.orig).strip().partition("\n")[0]
             raise ConfigError(

@@ -43,7 +43,7 @@ class Store:
     """
 
     def __init__(self, url: str, root: Path, clock: Clock) -> None:
-        address = _address(url, root)
+        address = address_of(url, root)
         dialect = self.dialect = address.get_backend_name()
         self.title = _title(address)
         self.tables: Tables = tables(dialect)
@@ -110,8 +110,8 @@ def clean(text: str) -> str:
     return redact(text).replace("\x00", "\ufffd")
 
 
-def _address(url: str, root: Path) -> sa.URL:
-    """Return the database's address: a SQLite file (a path is enough) or a Postgres server."""
+def address_of(url: str, root: Path) -> sa.URL:
+    """Return the database's address: a SQLite file (a path is enough) or a Postgres server; ConfigError for another."""
     # The address is not shown where it cannot be read: it may hold a password.
     unread = ConfigError(
         "ledger.url: the address cannot be read.",

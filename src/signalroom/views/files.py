@@ -13,7 +13,8 @@ from signalroom.view import Agency, CannedReport, ManifestSet, View
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LONGEST_NAME = 63  # Postgres cuts longer ones silently, so two of them could meet
-_LONGEST_SLUG = 40
+LONGEST_SLUG = 40
+"""Characters a short name of an agency may have: role and schema names are made of it."""
 _SUFFIXES = (".toml", ".yaml", ".yml")
 _T = TypeVar("_T")
 
@@ -128,17 +129,17 @@ def _sql(folder: Path, name: str, place: str) -> str:
 def _assembled(tables: Mapping[str, list[tuple[str, Mapping[str, Any]]]]) -> ManifestSet:
     agencies = {}
     for place, one in tables["agencies"]:
-        _check_name(one["slug"], f"{place}.slug", _LONGEST_SLUG)
+        check_name(one["slug"], f"{place}.slug", LONGEST_SLUG)
         _once(agencies, one["slug"], Agency(one["id"], one["slug"], one["name"]), f"{place}.slug")
     canned: dict[int, CannedReport] = {}
     for place, one in tables["canned"]:
-        _check_name(one["table_name"], f"{place}.table_name")
+        check_name(one["table_name"], f"{place}.table_name")
         report = CannedReport(one["id"], one["table_name"], one["report_name"], one["query"], one.get("database_id", 1))
         _once(canned, one["id"], report, f"{place}.id")
     custom: dict[int, View] = {}
     for place, one in tables["custom"]:
         agency = _known(agencies, one["agency"], f"{place}.agency")
-        _check_name(one["table_name"], f"{place}.table_name")
+        check_name(one["table_name"], f"{place}.table_name")
         view = View(
             one["table_name"], one["report_name"], agency.id, agency.slug, one["query"], one["id"], "custom",
             one.get("database_id", 1), one.get("enabled", True),
@@ -148,7 +149,7 @@ def _assembled(tables: Mapping[str, list[tuple[str, Mapping[str, Any]]]]) -> Man
     for place, one in tables["assigned"]:
         agency = _known(agencies, one["agency"], f"{place}.agency")
         report = _known(canned, one["canned_report"], f"{place}.canned_report")
-        _check_name(report.view(one["id"], agency).name, place)
+        check_name(report.view(one["id"], agency).name, place)
         _once(assigned, one["id"], (one["id"], agency.id, report.id), f"{place}.id")
     made = ManifestSet(
         tuple(agencies.values()), tuple(custom.values()), tuple(canned.values()), tuple(assigned.values())
@@ -158,7 +159,8 @@ def _assembled(tables: Mapping[str, list[tuple[str, Mapping[str, Any]]]]) -> Man
     return made
 
 
-def _check_name(name: str, place: str, longest: int = _LONGEST_NAME) -> None:
+def check_name(name: str, place: str, longest: int = _LONGEST_NAME) -> None:
+    """Raise ConfigError, naming ``place``, for what is no name of a view or an agency."""
     if _NAME.fullmatch(name) is None or len(name) > longest:
         raise ConfigError(
             f"{place}: {name!r} is no name.", mend=f"Use lower case letters, digits and underscores, {longest} at most."
