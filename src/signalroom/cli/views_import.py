@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from signalroom.cli.command import Command, json_option
-from signalroom.cli.output import count, note, print_json, print_table
+from signalroom.cli.output import count, print_json, print_table
 from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError, DataError
 
@@ -56,8 +56,9 @@ def import_views(session: Session, source: str, schema: str, as_json: bool, *, d
         told = ", ".join(f"{count(number)} {name}" for name, number in taken.items())
         click.echo(f"{'Would take' if dry_run else 'Took'} {told}.")
         if other:
-            note(f"[views] databases does not name {', '.join(map(str, other))}: their views will be refused.")
+            click.echo(f"[views] databases does not name {', '.join(map(str, other))}: their views will be refused.")
     if left:
         raise DataError(
-            f"{count(len(left), 'row')} cannot be taken.", mend="Mend them there and import again; the others are in."
+            f"{count(len(left), 'row')} cannot be taken.",
+            mend="Mend them there and import again; that leaves the others alone.",
         )
