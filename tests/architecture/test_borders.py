@@ -42,6 +42,7 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.migrations.versions.v0005_api": "run by alembic; `views ddl` imports it when asked",
     "signalroom.ledger.ledger": "opens the database; Room imports it at first use",
     "signalroom.ledger.manifests": "every function of it talks to the database; Room opens the ledger at first use",
+    "signalroom.ledger.manifest_source": "it talks to another database; `views import` imports it when asked",
     "signalroom.ledger.migrations.versions.v0004_report_views": "run by alembic; `views ddl` imports it when asked",
     "signalroom.ledger.view_history": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.view_reads": "every function of it talks to the database; Room opens the ledger at first use",
