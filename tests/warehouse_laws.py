@@ -269,7 +269,7 @@ def _arrow(changes: Sequence[Change]) -> pa.Table:
 
 
 def _change_rank(history: ChangeHistory, change: Change, load: int, row: int) -> tuple[Any, ...]:
-    values: dict[str, int | str | None] = {"o": change.o, "p": change.p or None, "_seq": change.seq}
+    values: dict[str, int | str | None] = {"o": change.o, "p": change.p, "_seq": change.seq}
     ordered = [(value is not None, _comparable(value)) for value in (values[name] for name in history.order)]
     return (*ordered, load, row)
 
@@ -279,7 +279,7 @@ def _comparable(value: int | str | None) -> int | bytes:
 
 
 def _assert_winners(warehouse: Warehouse, stream: Stream, winners: dict[int, Change]) -> None:
-    expected = {k: (c.o, c.p or None, c.v or None) for k, c in winners.items() if c.op != "delete"}
+    expected = {k: (c.o, c.p, c.v) for k, c in winners.items() if c.op != "delete"}
     rows = warehouse.query(f"SELECT k, o, p, v FROM {stream.source}.t").to_pylist()
     assert len(rows) == len(expected)
     assert {row["k"]: (row["o"], row["p"], row["v"]) for row in rows} == expected

@@ -85,15 +85,13 @@ def expected(history: Sightings, merged: Sequence[int]) -> tuple[set[Version], s
         events: list[Seen] = []
         for _, (rank, one) in sorted(moments.items()):
             last = events[-1] if events else None
-            same = (
-                last is not None and last.op == one.op and (one.op == "delete" or (last.v or None) == (one.v or None))
-            )
+            same = last is not None and last.op == one.op and (one.op == "delete" or last.v == one.v)
             if not same:
                 events.append(one)
                 new.add((rank[-2], rank[-1]))
         for one, after in itertools.zip_longest(events, events[1:]):
             if one.op == "upsert":
-                versions.add((k, one.v or None, one.moment, after and after.moment, after is None))
+                versions.add((k, one.v, one.moment, after and after.moment, after is None))
     return versions, new
 
 
