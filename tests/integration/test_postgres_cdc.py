@@ -257,6 +257,39 @@ def test_what_cannot_be_captured_is_refused_before_the_application_would_notice(
         assert connection.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
 
 
+def test_a_publication_that_leaves_something_out_is_refused(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    source = captured(dsn, tmp_path, tables=["t"], publication="narrow")
+    follower = Follower(source)
+    for narrowed, said in (("t WHERE (id > 1)", "leaves out rows of t"), ("t (id)", "leaves out columns of t")):
+        run(dsn, f"CREATE PUBLICATION narrow FOR TABLE {narrowed} WITH (publish_via_partition_root)")
+        with pytest.raises(ConfigError, match=said):
+            follower.sync()
+        assert any(said in one for one in source.check())
+        run(dsn, "DROP PUBLICATION narrow")
+    follower.sync()
+    assert_same(follower, dsn)
+
+
+def test_rows_that_row_security_hides_are_told(dsn, tmp_path):
+    user = f"reader_{dsn.rpartition('_')[2]}"
+    run(dsn, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+        f"CREATE ROLE {user} LOGIN REPLICATION", f"GRANT SELECT ON t TO {user}",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY", "CREATE POLICY few ON t USING (id > 1)",
+        f"CREATE PUBLICATION {user} FOR TABLE t WITH (publish_via_partition_root)")  # fmt: skip
+    try:
+        source = captured(dsn.replace("postgres@", f"{user}@"), tmp_path, tables=["t"], publication=user)
+        follower = Follower(source)
+        with pytest.raises(ConfigError, match=f"Row security hides rows of t from {user}"):
+            follower.sync()
+        assert any("Row security" in one for one in source.check())
+        run(dsn, f"ALTER ROLE {user} BYPASSRLS")
+        follower.sync()
+        assert_same(follower, dsn)
+    finally:
+        run(dsn, f"DROP PUBLICATION {user}", f"DROP OWNED BY {user}", f"DROP ROLE {user}")
+
+
 def test_settings_that_cannot_take_changes_are_refused():
     for settings, said in (
         ({"write": "history"}, "dbt snapshot"),

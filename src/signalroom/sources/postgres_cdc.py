@@ -147,12 +147,13 @@ class PostgresChanges:
             DataError: The server sent what cannot be read.
         """
         from signalroom.clients.replication import Database, Replication
-        from signalroom.sources.postgres_slot import Mark, gap, idle, publish, unfinished
+        from signalroom.sources.postgres_slot import Mark, gap, idle, publish, require_whole, unfinished
 
         mark, first = Mark.of(since.get(_PARTITION)), next(iter(self.tables), "")
         with Database(self.url.reveal(), timeout_s=self.timeout_s) as database:
             catalogue = self._catalogue(database)
             self._require_wal(database)
+            require_whole(database, self.publication_name, catalogue)
             found = idle(database, self.slot_name)
             with Replication(self.url.reveal(), timeout_s=self.timeout_s) as wire:
                 system, timeline = wire.identify()

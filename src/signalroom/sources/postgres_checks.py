@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from signalroom.clients.replication import Database
 from signalroom.errors import SignalRoomError
 from signalroom.sources.postgres_catalog import Catalogue, require_capturable, table_sql
-from signalroom.sources.postgres_slot import slots, statements_to_publish
+from signalroom.sources.postgres_slot import require_whole, slots, statements_to_publish
 
 _MB = 1 << 20
 _RIGHTS = "SELECT rolreplication OR rolsuper, current_user FROM pg_roles WHERE rolname = current_user"
@@ -79,6 +79,10 @@ def _tables(asked: Asked, database: Database) -> list[str]:
         catalogue = Catalogue.read(database, list(keys))
     except SignalRoomError as problem:
         return [f"{asked.source}: {problem}"]
+    try:
+        require_whole(database, asked.publication, catalogue)
+    except SignalRoomError as problem:
+        found.append(f"{asked.source}: {problem}")
     for title, key in keys.items():
         table = catalogue.tables[title]
         try:

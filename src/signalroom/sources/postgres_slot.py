@@ -219,6 +219,34 @@ def publish(database: Database, publication: str, catalogue: Catalogue) -> None:
             ) from problem
 
 
+def require_whole(database: Database, publication: str, catalogue: Catalogue) -> None:
+    """Refuse what would keep rows or columns of a table from us without a word.
+
+    Raises:
+        ConfigError: Row security hides rows from this user, or the publication leaves rows or columns out.
+    """
+    oids = [found.shape.oid for found in catalogue.tables.values()]
+    hidden = database.rows(
+        "SELECT oid::regclass::text, current_user FROM pg_class WHERE oid = ANY(%s) AND relrowsecurity"
+        " AND row_security_active(oid) ORDER BY 1", oids)  # fmt: skip
+    for table, user in hidden:
+        raise ConfigError(
+            f"Row security hides rows of {table} from {user}: a copy would lack them.",
+            mend=f"Run ALTER ROLE {user} BYPASSRLS, or capture as the table's owner.",
+        )
+    if catalogue.version < 150000:  # publications leave nothing out before
+        return
+    narrowed = database.rows(
+        "SELECT r.prrelid::regclass::text, r.prqual IS NOT NULL FROM pg_publication_rel r"
+        " JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = %s"
+        " WHERE r.prqual IS NOT NULL OR r.prattrs IS NOT NULL ORDER BY 1", publication)  # fmt: skip
+    for table, is_filtered in narrowed:
+        raise ConfigError(
+            f"The publication {publication!r} leaves out {'rows' if is_filtered else 'columns'} of {table}.",
+            mend=f"Run ALTER PUBLICATION {quoted(publication)} DROP TABLE {table}; the next sync adds it whole.",
+        )
+
+
 def statements_to_publish(database: Database, publication: str, catalogue: Catalogue) -> Sequence[str]:
     """Return the SQL that makes the publication tell all changes of the tables; none where it does."""
     root = database.rows("SELECT pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication "
