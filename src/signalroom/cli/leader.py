@@ -92,7 +92,7 @@ def status(session: Session, app: str, dsn: str, as_json: bool) -> None:
 @_where
 @click.option("--once", is_flag=True, help="Stop when nothing is due.")
 @click.option(
-    "--batch", metavar="N", type=click.IntRange(min=1), default=500, show_default=True, help="Rows at a time."
+    "--batch", metavar="N", type=click.IntRange(1, 5_000), default=500, show_default=True, help="Rows at a time."
 )
 @pass_session
 def relay(session: Session, app: str, dsn: str, once: bool, batch: int) -> None:

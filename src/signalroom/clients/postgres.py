@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _RETRYABLE = ("08", "40", "53", "55P03", "57", "58", "25006")
 """SQLSTATE classes that may pass: connection, rollback, resources, locks, shutdown, I/O; a standby is read-only."""
+_REFUSED: Final = (
+    "password authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied",
+    "must be superuser or replication role",
+)  # fmt: skip
 
 
 def connect(url: str, *, timeout_s: int, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
@@ -65,7 +69,9 @@ def _typed(problem: psycopg.Error, what: str) -> SignalRoomError:
     state = problem.sqlstate or ""
     said = (problem.diag.message_primary or str(problem)).strip().split("\n", 1)[0].rstrip(".")
     sentence = f"Postgres could not {what}: {said}."
-    if state.startswith("28") or state in ("3D000", "42501") or "password authentication failed" in str(problem):
+    # a connection that is refused has no state, only words
+    refused = not state and any(words in str(problem) for words in _REFUSED)
+    if refused or state.startswith("28") or state in ("3D000", "42501"):
         return ConfigError(sentence, mend="Check the user, its password and its rights.")
     # a merge whose lock is lost fills a table that the merge after it may drop
     lost = state == "42P01" and "signalroom.incoming_" in said
