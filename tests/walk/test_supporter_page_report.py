@@ -119,6 +119,26 @@ def test_an_event_changes_its_fields_and_no_other(world, event):
     assert changed <= {*told["fields"], *told.get("follows", ())}
 
 
+def test_a_campaign_that_moves_to_another_charity_takes_its_pages_along(world):
+    before = world.report()
+    campaign = world.one("select campaign_id from pages order by id limit 1")
+    uuid = str(world.one("select uuid from campaigns where id = %(campaign)s", campaign=campaign))
+    world.app.connection.execute("update charities set name = 'Charity ' || id")
+    world.app.connection.execute(
+        "update campaigns set charity_id = (select min(id) from charities where id <> charity_id) where id = %s",
+        [campaign],
+    )
+    after = world.report()
+    moved = {page for page, row in after.items() if row["campaign_id"] == uuid}
+    truth = world.one(
+        "select c.name from charities c join campaigns m on m.charity_id = c.id where m.id = %(campaign)s",
+        campaign=campaign,
+    )
+    assert moved
+    assert {after[page]["charity_name"] for page in moved} == {truth}
+    assert truth not in {before[page]["charity_name"] for page in moved}
+
+
 def test_a_created_page_and_team_have_their_creation_dates_from_then_on(world):
     before = world.report()
     world.app.found_team()
