@@ -31,6 +31,7 @@ from signalroom.message import Delivery, Message, delivery_key
 FIRST = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ROUND = 100
 _LEASE_S = 600.0
+_WAVES = 12  # of killings; where nobody can be asked, what is unknown is looked at again by every sender of each
 _context = multiprocessing.get_context("fork")
 
 
@@ -134,12 +135,12 @@ def one_round(root: Path, numbers: range, inbox: Inbox, chance: random.Random, f
         digest = ledger.archive.put(Message("daily", "Daily", "905 conversions"), FIRST)
         work = list(planned(numbers, digest))
         ledger.deliveries.plan(work)
-    killed, only = 1, "inbox.taken"  # at first everybody dies where it hurts most, having sent one message
-    while killed:  # until all of them came to the end
+    killed, only, waves = 1, "inbox.taken", 0  # at first everybody dies where it hurts most, having sent one message
+    while killed:  # until all of them came to the end, as in the last wave all may
         before = figures.kills
         crowd = []
         for _ in range(chance.randint(2, 8)):
-            kill_at = 1 if only else chance.randint(1, 2 * len(work))
+            kill_at = 1 if only else chance.randint(1, 2 * len(work)) if waves < _WAVES else 0
             process = _context.Process(target=sender, args=(root, moment, work, inbox, kill_at, only))
             process.start()
             crowd.append(process)
@@ -148,7 +149,7 @@ def one_round(root: Path, numbers: range, inbox: Inbox, chance: random.Random, f
             figures.kills += process.exitcode == -signal.SIGKILL
             if process.exitcode not in (0, -signal.SIGKILL):
                 raise SystemExit(f"a sender failed with {process.exitcode}")
-        killed, only = figures.kills - before, ""
+        killed, only, waves = figures.kills - before, "", waves + 1
         moment += timedelta(seconds=_LEASE_S + 1)
     with open_ledger(root, moment) as ledger:
         for one in work:

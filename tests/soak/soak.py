@@ -117,8 +117,8 @@ class Soak:
         while self._ended() < STEPS * self.figures.runs and time.monotonic() < began + patience_s:
             time.sleep(0.2)
             self._site.revive()
-            if time.monotonic() > kill_at and sum(self.figures.kills.values()) < self._kills:
-                self._kill(self._chance.choice(self._site.victims))
+            wanted = time.monotonic() > kill_at and sum(self.figures.kills.values()) < self._kills
+            if wanted and self._kill(self._chance.choice(self._site.victims)):  # who is not there is tried again
                 kill_at = time.monotonic() + self._chance.uniform(0.5, 4.0)
         self.figures.problems += self._site.stop()
         self.figures.seconds = time.monotonic() - began
@@ -130,6 +130,7 @@ class Soak:
             self.figures.kills["+".join(killed)] += 1
             self.figures.cut += len(running)
             self._cut |= {one.run_id: (one.fence, time.monotonic()) for one in running}
+        return bool(killed)
 
     def _ended(self):
         """Return how many runs have succeeded, and note how long those that were cut stood still."""
