@@ -95,14 +95,12 @@ class Stream:
         name: Name of the stream within its source.
         tables: The tables its batches may name.
         client: Tag stamped on every row as ``_client_id``; empty means null.
-        continuous: Whether changes arrive all the time, each worth a sync at once, and a sync of nothing costs little.
     """
 
     source: str
     name: str
     tables: tuple[Table, ...]
     client: str = ""
-    continuous: bool = False
 
     @property
     def title(self) -> str:

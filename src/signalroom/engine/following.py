@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from signalroom.engine.loops import Loop, Loops
 from signalroom.errors import ConfigError, SignalRoomError
 from signalroom.projections.follower import Follower
 from signalroom.projections.listening import Hints
+from signalroom.workspace.plugins import find
 from signalroom.workspace.projections import ProjectionSettings
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _T = TypeVar("_T", bound="_Closed")
 _LISTEN_S: Final = 1.0
 _IDLE_S: Final = 0.1  # hints that another process queued are seen this soon; those of this one at once
 _STREAM_IDLE_S: Final = 0.5
+_log = logging.getLogger("signalroom.engine")
 
 
 def projection(room: Room, name: str) -> ProjectionSettings:
@@ -38,6 +41,20 @@ def projections(room: Room) -> list[ProjectionSettings]:
 def follower(room: Room, settings: ProjectionSettings) -> Follower:
     """Return a follower of one app; it has connected to nothing of the app's yet."""
     return Follower(settings, room.warehouse.projections(), room.ledger.pulls, room.clock)
+
+
+def continuous_sources(room: Room) -> list[str]:
+    """Return the sources whose changes arrive all the time; whether their settings are right is not asked."""
+    found: list[str] = []
+    for name, part in room.workspace.sources.items():
+        try:
+            shape = find("source", part.kind, room.workspace.root, part.path)
+        except ConfigError as problem:
+            _log.debug("Not followed: %s", problem)  # the jobs that read it say so, and so does `check`
+            continue
+        if getattr(shape, "continuous", False):
+            found.append(name)
+    return found
 
 
 class _Closed(Protocol):
@@ -56,7 +73,7 @@ class Following:
         self._open = ExitStack()
         self._pulls: list[Loop] = []
         loops = [loop for name in room.workspace.projections for loop in self._sound(name, self._projection)]
-        loops += [loop for name in room.workspace.sources for loop in self._sound(name, self._streams)]
+        loops += [loop for name in continuous_sources(room) for loop in self._sound(name, self._streams)]
         self.loops = Loops(loops, room.clock)
 
     def __enter__(self) -> Self:
@@ -121,9 +138,7 @@ class Following:
             yield Loop(f"{name} relay", relay)
 
     def _streams(self, source: str) -> Iterator[Loop]:
-        for stream in self._room.streams(source):
-            if stream.continuous:
-                yield self._stream(stream)
+        yield from map(self._stream, self._room.streams(source))
 
     def _stream(self, stream: Stream) -> Loop:
         def turn(stop: threading.Event) -> float:

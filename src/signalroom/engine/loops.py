@@ -56,12 +56,19 @@ class Loop:
         try:
             wait_s = self.turn(stop)
         except Exception as problem:  # noqa: BLE001 - a loop that ended would be a copy that stands still, unseen
-            said = str(problem) if isinstance(problem, SignalRoomError) else f"{type(problem).__name__}: {problem}"
-            self.failures, self.failed, self.problem = self.failures + 1, self.failed + 1, redact(said)
+            said = redact(
+                str(problem) if isinstance(problem, SignalRoomError) else f"{type(problem).__name__}: {problem}"
+            )
+            is_news = said != self.problem
+            self.failures, self.failed, self.problem = self.failures + 1, self.failed + 1, said
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self.failures, 10))
             unexpected = None if isinstance(problem, SignalRoomError) else problem
-            _log.warning("%s: it is tried again in %.0f s: %s", self.name, wait_s, self.problem, exc_info=unexpected)
+            # Said once; `/ready` shows it for as long as it lasts.
+            level = logging.WARNING if is_news else logging.DEBUG
+            _log.log(level, "%s: it is tried again in %.0f s: %s", self.name, wait_s, said, exc_info=unexpected)
             return wait_s
+        if self.problem:
+            _log.warning("%s: all is well again, after %d failures.", self.name, self.failures)
         self.failures, self.problem, self.ended_at = 0, "", clock.now()
         return wait_s
 

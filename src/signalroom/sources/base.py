@@ -15,6 +15,10 @@ class Source(Protocol):
     """Reads an upstream. A plugin: a frozen dataclass whose fields are its settings.
 
     It keeps no state of its own: everything it needs to go on is in the position it is given.
+
+    A class with ``continuous: ClassVar[bool] = True`` is one whose changes arrive all the time, each worth a sync at
+    once, and whose sync of nothing costs little: the process that stays follows it. It is asked of the class, because
+    a source whose settings are wrong cannot be made.
     """
 
     def streams(self) -> Sequence[Stream]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import ConfigError, SignalRoomError
@@ -78,6 +78,8 @@ class CapturedTable:
 class PostgresChanges:
     """Captures tables of a Postgres database (12 or later) by logical replication."""
 
+    continuous: ClassVar[bool] = True
+
     url: Secret = setting(
         "The database; the user needs REPLICATION and SELECT on the tables.", example='"env:APP_DATABASE"'
     )
@@ -133,7 +135,7 @@ class PostgresChanges:
     def streams(self) -> Sequence[Stream]:
         """Return one stream that feeds every table; talks to no server."""
         tables = tuple(_table(name, one) for name, one in self.tables.items())
-        return [Stream(self.name, _STREAM, tables, continuous=True)]
+        return [Stream(self.name, _STREAM, tables)]
 
     def read(self, stream: Stream, since: Position, window: Window | None) -> Iterator[Batch]:  # noqa: ARG002 - see below
         """Yield a snapshot, or the changes that committed since ``since``; a window means nothing here.
