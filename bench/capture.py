@@ -165,7 +165,7 @@ def bench(dsn: str, programs: str, rows: int, rounds: int, psycopg: Any) -> None
     """Run every path ``rounds`` times in turn and print medians."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SCHEMA)
-        connection.execute("CREATE PUBLICATION bench FOR TABLE page")
+        connection.execute("CREATE PUBLICATION bench FOR TABLE page WITH (publish_via_partition_root = true)")
         connection.execute("SELECT pg_create_logical_replication_slot('base', 'pgoutput')")
         for first in range(1, rows + 1, 100):
             connection.execute(FILL.format(first, first + 99))

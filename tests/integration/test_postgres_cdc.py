@@ -300,6 +300,21 @@ def test_settings_that_cannot_take_changes_are_refused():
             CapturedTable(**settings)
 
 
+def test_a_publication_as_its_owner_made_it_is_taken_where_it_tells_all(dsn, tmp_path, caplog):
+    run(dsn, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p DEFAULT", "CREATE PUBLICATION theirs FOR TABLE t, p")  # fmt: skip
+    via_root = "SELECT pubviaroot FROM pg_publication"
+    for table, altered in (("t", False), ("p", True)):  # of a plain table nothing has to be altered
+        follower = Follower(captured(dsn, tmp_path, name=table, tables=[table], publication="theirs"))
+        follower.sync()
+        run(dsn, f"INSERT INTO {table} VALUES (1), (2)")
+        assert follower.sync() == 2
+        assert_same(follower, dsn, table)
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute(via_root).fetchone() == (altered,)
+    assert "new snapshot" not in caplog.text
+
+
 def test_partitions_arrive_as_their_table(dsn, tmp_path):
     run(dsn, "CREATE TABLE t (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
         "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')",

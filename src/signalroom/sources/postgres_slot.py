@@ -21,6 +21,12 @@ _SLOTS = """
            confirmed_flush_lsn::text, pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
            ELSE pg_current_wal_lsn() END, restart_lsn)::bigint
     FROM pg_replication_slots WHERE slot_name IN (%s, %s)"""
+_PUBLISHED = """
+    SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s
+    UNION SELECT n.nspname::text, c.relname::text
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE p.pubname = %s AND c.relkind = 'p'"""  # the first shows a partitioned table as its partitions, where these are told as themselves
 _WAITS = 50  # of a tenth of a second: a connection that died frees its slot as soon as the server notices
 
 
@@ -249,20 +255,21 @@ def require_whole(database: Database, publication: str, catalogue: Catalogue) ->
 
 def statements_to_publish(database: Database, publication: str, catalogue: Catalogue) -> Sequence[str]:
     """Return the SQL that makes the publication tell all changes of the tables; none where it does."""
-    root = database.rows("SELECT pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate FROM pg_publication "
-                         "WHERE pubname = %s", publication)  # fmt: skip
+    root = database.rows("SELECT pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate, puballtables"
+                         " FROM pg_publication WHERE pubname = %s", publication)  # fmt: skip
     every = ", ".join(table_sql(found.shape) for found in catalogue.tables.values())
     name = quoted(publication)
     if not root:
         return [f"CREATE PUBLICATION {name} FOR TABLE {every} WITH (publish_via_partition_root = true)"]
     needed: list[str] = []
-    if not root[0][0]:
+    partitioned = any(found.partitioned for found in catalogue.tables.values())
+    if partitioned and not root[0][0]:  # else a change is told as its partition's; of plain tables nothing differs
         needed.append(f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true)")
     if not root[0][1]:
         needed.append(f"ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')")
-    held = {f"{row[0]}.{row[1]}" for row in database.rows(
-        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s", publication)}  # fmt: skip
-    missing = [table_sql(found.shape) for title, found in catalogue.tables.items() if title not in held]
+    held = {(row[0], row[1]) for row in database.rows(_PUBLISHED, publication, publication)}
+    missing = [table_sql(found.shape) for found in catalogue.tables.values()
+               if not (root[0][2] and found.partitioned) and (found.shape.schema, found.shape.name) not in held]  # fmt: skip
     if missing:
         needed.append(f"ALTER PUBLICATION {name} ADD TABLE {', '.join(missing)}")
     return needed
