@@ -26,7 +26,7 @@ _PUBLISHED = """
     UNION SELECT n.nspname::text, c.relname::text
     FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE p.pubname = %s AND c.relkind = 'p'"""  # the first shows a partitioned table as its partitions, where these are told as themselves
+    WHERE p.pubname = %s AND c.relkind = 'p'"""  # the first shows these as their partitions
 _WAITS = 50  # of a tenth of a second: a connection that died frees its slot as soon as the server notices
 
 
@@ -267,9 +267,10 @@ def statements_to_publish(database: Database, publication: str, catalogue: Catal
         needed.append(f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true)")
     if not root[0][1]:
         needed.append(f"ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')")
-    held = {(row[0], row[1]) for row in database.rows(_PUBLISHED, publication, publication)}
-    missing = [table_sql(found.shape) for found in catalogue.tables.values()
-               if not (root[0][2] and found.partitioned) and (found.shape.schema, found.shape.name) not in held]  # fmt: skip
+    held = {f"{row[0]}.{row[1]}" for row in database.rows(_PUBLISHED, publication, publication)}
+    if root[0][2]:
+        held |= {title for title, found in catalogue.tables.items() if found.partitioned}
+    missing = [table_sql(found.shape) for title, found in catalogue.tables.items() if title not in held]
     if missing:
         needed.append(f"ALTER PUBLICATION {name} ADD TABLE {', '.join(missing)}")
     return needed
