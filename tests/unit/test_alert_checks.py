@@ -14,7 +14,7 @@ from signalroom.alerts.checks import StreamLoad
 from signalroom.alerts.routes import notices, refuse_clients
 from signalroom.errors import ConfigError
 from signalroom.message import Delivery
-from signalroom.run import Run
+from signalroom.run import Failure, Run
 from signalroom.workspace.jobs import Job, parse_step
 from signalroom.workspace.parts import AlertSettings
 
@@ -55,6 +55,16 @@ def test_a_job_that_may_still_try_and_what_has_succeeded_since_are_silent():
     assert failing(run("success", 1, name=""), run("error", 2), run("error", 3), run("error", 4)) == []
     assert failing(run("error", 30, name="")) == [], "who started it saw it fail"
     assert failing(run("error", 30, step="watch"), run("error", 30, step="run other")) == []
+
+
+def test_a_run_whose_attempts_are_used_up_is_told_at_once_and_stays_told_while_the_next_one_tries():
+    tried = tuple(Failure(NOW - MINUTE, "It timed out.") for _ in range(2))
+    spent = replace(run("error", 2), failures=tried)
+    (found,) = failing(spent)
+    assert found.details == "It timed out. Attempts in a row: 3."
+    assert failing(replace(spent, failures=tried[1:])) == [], "one attempt is left"
+    (found,) = failing(run("error", 2), run("error", 62), jobs={"hourly": job(retries=5)})
+    assert found.since == NOW - 62 * MINUTE, "it did not recover because it is tried again"
 
 
 def test_a_report_that_fails_is_critical_and_belongs_to_the_source_it_waits_for():

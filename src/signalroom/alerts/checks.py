@@ -51,7 +51,7 @@ def failures(
         runs: The newest first.
         jobs: The workspace's jobs; a run that belongs to none was a person's, who saw it fail.
         needs: Report -> the sources it needs.
-        now: A job that may still be trying, says nothing for ten minutes.
+        now: A job that may still be trying says nothing for ten minutes after its first failure.
     """
     by_cause: dict[str, list[tuple[Run, StepCall]]] = {}
     for run in runs:
@@ -65,11 +65,12 @@ def failures(
             if run.status == "success":
                 break
             row.append(run)
-        newest, step = found[0]
+        step = found[0][1]
         job = next((jobs[run.job] for run in row if run.job in jobs), None)
         if not row or job is None:
             continue
-        trying = len(row) < job.retries and now - (newest.finished_at or now) < _STILL_TRYING
+        # Of several that failed, the oldest says whether it is over: one that is tried anew does not take it back.
+        trying = _attempts(row) < job.retries and now - (row[-1].finished_at or now) < _STILL_TRYING
         if not trying:
             yield _failure(cause, row, step, job, needs, now)
 
@@ -85,12 +86,16 @@ def _failure(
         cause,
         "critical" if report or now - since > _LONG else "warning",
         f"{newest.step} fails",
-        f"{newest.error} Attempts in a row: {len(row)}.",
+        f"{newest.error} Attempts in a row: {_attempts(row)}.",
         f"Mend what it says, then run it again: `signalroom run {job.name}`.",
         since,
         (*upstream, "build") if report else (),
         job.alert,
     )
+
+
+def _attempts(runs: Iterable[Run]) -> int:
+    return sum(1 + len(run.failures) for run in runs)
 
 
 def missed(
