@@ -4,6 +4,7 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import click
 import pytest
 
 from signalroom.cli import output, progress
@@ -49,6 +50,34 @@ def test_json_keeps_exact_decimals_and_moments(capsys):
         {"m": Decimal("1.10"), "d": date(2026, 1, 2), "t": timedelta(seconds=2), "b": b"\x00\xff", "é": 1}
     )
     assert json.loads(capsys.readouterr().out) == {"m": "1.10", "d": "2026-01-02", "t": 2.0, "b": "00ff", "é": 1}
+
+
+def a_terminal(monkeypatch, columns):
+    monkeypatch.setattr(output, "columns", lambda: columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+
+
+def test_a_remark_takes_what_is_left_of_a_terminals_line_and_goes_where_nothing_is(capsys, monkeypatch):
+    rows, remarks = [("daily", "error"), ("hourly", "success")], ["The upstream did not answer; ask again later.", ""]
+    a_terminal(monkeypatch, 40)
+    output.print_remarked(("job", "status"), rows, remarks)
+    assert click.unstyle(capsys.readouterr().out).splitlines() == [
+        "job     status", "daily   error    The upstream did not a…", "hourly  success"
+    ]  # fmt: skip
+    a_terminal(monkeypatch, 30)
+    output.print_remarked(("job", "status"), rows, remarks)
+    assert "upstream" not in capsys.readouterr().out
+    monkeypatch.undo()
+    output.print_remarked(("job", "status"), rows, remarks)
+    assert remarks[0] in capsys.readouterr().out, "a file has no end of line"
+
+
+def test_a_long_sentence_is_broken_under_its_beginning(monkeypatch):
+    first, said = click.style("✗", fg="red") + " crm  ", "It did not answer in five attempts. Ask again later."
+    assert output.indented(first, said) == first + said, "a program reads one line"
+    a_terminal(monkeypatch, 40)
+    lines = click.unstyle(output.indented(first, said)).split("\n")
+    assert lines == ["✗ crm  It did not answer in five", "       attempts. Ask again later."]
 
 
 class Seconds:

@@ -9,7 +9,7 @@ import click
 from signalroom.cli.checks import Finding, check_files, check_room
 from signalroom.cli.command import command, json_option
 from signalroom.cli.exits import CONFIG, OK
-from signalroom.cli.output import count, print_json
+from signalroom.cli.output import count, indented, print_json
 from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError
 from signalroom.run import Progress
@@ -56,7 +56,7 @@ def _print(findings: Sequence[Finding], problems: int) -> None:
         elif one.fine:
             click.echo(f"{click.style('✓', fg='green')} {one.what:{width}}{click.style(redact(one.detail), dim=True)}")
         for problem in one.problems:
-            click.echo(f"{click.style('✗', fg='red')} {one.what:{width}}{redact(problem)}")
+            click.echo(indented(f"{click.style('✗', fg='red')} {one.what:{width}}", redact(problem)))
     click.echo()
     click.echo(f"{count(problems, 'problem')}." if problems else "Everything is fine.")
 

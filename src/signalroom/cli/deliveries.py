@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from signalroom.cli.command import Command, Group, json_option, with_default
-from signalroom.cli.output import print_json, print_table
+from signalroom.cli.output import print_json, print_remarked
 from signalroom.cli.report import delivery_line, delivery_record
 from signalroom.cli.session import Session, pass_session
 from signalroom.message import DeliveryState
@@ -84,17 +84,11 @@ def _tell(one: Delivery, *, as_json: bool) -> None:
 
 
 def _print(found: tuple[Delivery, ...], zone: ZoneInfo) -> None:
-    rows = [
-        (one.report, _local(one.due_at, zone), one.channel, one.recipient, one.state, one.key, _first(one))
-        for one in found
-    ]
-    print_table(("report", "due", "channel", "recipient", "state", "key", ""), rows)
+    rows = [(one.report, _local(one.due_at, zone), one.channel, one.recipient, one.state, one.key) for one in found]
+    print_remarked(
+        ("report", "due", "channel", "recipient", "state", "key"), rows, [one.error or one.receipt for one in found]
+    )
 
 
 def _local(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
-
-
-def _first(one: Delivery) -> str:
-    text = one.error or one.receipt
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -11,6 +13,7 @@ import click
 
 from signalroom.blocktext import aligned
 
+_LEAST_OF_A_REMARK = 20
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -34,6 +37,44 @@ def table_text(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Ite
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
     """Print what :func:`table_text` returns."""
     click.echo(table_text(headers, rows, right))
+
+
+def print_remarked(headers: Sequence[str], rows: Iterable[Sequence[str]], remarks: Iterable[str]) -> None:
+    """Print rows, each with a sentence after it; a terminal shows as much of it as the line has room for.
+
+    Args:
+        headers: Names of the columns.
+        rows: Cells.
+        remarks: A sentence for each row, or an empty text. Where there is next to no room, none is shown: the command
+            that shows one row whole has them.
+    """
+    found, said = list(rows), list(remarks)
+    widths = [max(map(len, column)) for column in zip(headers, *found, strict=True)]
+    room_left = columns() - sum(widths) - 2 * len(widths) if sys.stdout.isatty() else 80
+    if room_left < _LEAST_OF_A_REMARK or not any(said):
+        print_table(headers, found)
+        return
+    short = (text if len(text) <= room_left else f"{text[: room_left - 1]}…" for text in said)
+    print_table((*headers, ""), [(*row, text) for row, text in zip(found, short, strict=True)])
+
+
+def columns() -> int:
+    """Return how wide the terminal is, in characters."""
+    return shutil.get_terminal_size().columns
+
+
+def indented(first: str, text: str) -> str:
+    """Return a long sentence after ``first``, broken under its own beginning where a terminal's line ends.
+
+    Args:
+        first: What stands before it; colours do not count.
+        text: The sentence.
+    """
+    margin = len(click.unstyle(first))
+    if not sys.stdout.isatty():
+        return first + text
+    broken = click.wrap_text(text, max(margin + 30, columns()), " " * margin, " " * margin)
+    return first + broken[margin:]
 
 
 def note(text: str) -> None:

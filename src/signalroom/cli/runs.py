@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
 from signalroom.cli.command import Command, Group, json_option, with_default
-from signalroom.cli.output import ago, duration, print_json, print_table
+from signalroom.cli.output import ago, duration, indented, print_json, print_remarked
 from signalroom.cli.run import run_record, run_seconds
 from signalroom.cli.session import Session, pass_session
 from signalroom.cli.up import when_text
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from signalroom.room import Room
 
 _INDENT = 10
-_LEAST_OF_AN_ERROR = 20
 _COLORS = {"success": "green", "error": "red", "lost": "red", "running": "cyan"}
 
 
@@ -61,23 +58,11 @@ def _print(room: Room, found: tuple[Run, ...]) -> None:
     now = room.clock.now()
     headers = ("run", "started", "took", "status", "job", "step")
     rows = [(one.run_id, ago(one.started_at, now), _took(one), one.status, one.job, one.step) for one in found]
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    # On a terminal a sentence takes what is left of the line; where that is next to nothing, `runs show` has it.
-    room_left = shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths) if sys.stdout.isatty() else 80
-    if room_left < _LEAST_OF_AN_ERROR:
-        print_table(headers, rows)
-    else:
-        print_table(
-            (*headers, ""), [(*row, _first(one.error, room_left)) for row, one in zip(rows, found, strict=True)]
-        )
+    print_remarked(headers, rows, [one.error for one in found])
 
 
 def _took(one: Run) -> str:
     return duration(run_seconds(one)) if one.finished_at else ""
-
-
-def _first(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 @runs.command(cls=Command)
@@ -116,5 +101,4 @@ def _show(one: Run, zone: str) -> None:
 
 
 def _say(name: str, text: str) -> None:
-    width = max(40, shutil.get_terminal_size().columns)
-    click.echo(click.wrap_text(text, width, f"{name:{_INDENT}}", " " * _INDENT))
+    click.echo(indented(f"{name:{_INDENT}}", text))
