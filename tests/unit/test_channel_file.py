@@ -154,6 +154,95 @@ def test_leftovers_are_swept_after_a_day(channel):
     assert not left.exists()
 
 
+def test_what_another_writer_takes_away_meanwhile_is_nobodys_failure(channel, monkeypatch):
+    other = channel.folder / ".writing" / "other.1"
+    other.mkdir(parents=True)
+    os.utime(other, (0, 0))
+    looked_at = Path.stat
+
+    def renamed_once_seen(path, **more):
+        seen = looked_at(path, **more)
+        if path == other:
+            other.rmdir()
+        return seen
+
+    monkeypatch.setattr(Path, "stat", renamed_once_seen)
+    assert send(channel).is_dir()
+
+
+def test_a_writer_swept_while_it_slept_starts_again_and_leaves_no_half_folder(channel, monkeypatch):
+    later = FileChannel(root=channel.root, clock=HandClock(datetime.now(UTC) + timedelta(days=2)))
+    synced = FileChannel.__module__ + "._write_synced"
+    writes = []
+
+    def slept(path, body):
+        writes.append(path)
+        path.write_bytes(body)
+        if len(writes) == 3:
+            send(later, key="k2")
+
+    monkeypatch.setattr(synced, slept)
+    with pytest.raises(RetryableError, match="No such file"):
+        send(channel)
+    assert channel.find(KEY, "", channel.clock.now()) is None
+    assert "message.json" in {path.name for path in send(channel).iterdir()}
+
+
+def test_a_key_is_found_without_a_look_at_the_other_days(channel, monkeypatch):
+    folders = [send(channel, key=f"k{number}") for number in range(3)]
+    monkeypatch.setattr(Path, "iterdir", lambda folder: pytest.fail(f"{folder} was listed"))
+    monkeypatch.setattr(os, "scandir", lambda folder: pytest.fail(f"{folder} was listed"))
+    assert [channel.find(f"k{number}", "", channel.clock.now()) for number in range(3)] == [str(one) for one in folders]
+    assert channel.find("k3", "", channel.clock.now()) is None
+
+
+CROWD = """
+import json, random, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signalroom.channels.file import FileChannel
+from signalroom.message import Message
+root, day, keys = Path(sys.argv[1]), sys.argv[2], [f"key{number}" for number in range(40)]
+random.Random(day).shuffle(keys)
+channel = FileChannel(root=root)
+message = Message("r", "s", day, html="<p>h</p>", sms="x", data={"_report": {"report_date": day}})
+with ThreadPoolExecutor(6) as pool:
+    print(json.dumps(dict(zip(keys, pool.map(lambda key: channel.send(message, "outbox", key), keys)))))
+"""
+
+
+@pytest.mark.slow  # three interpreters
+def test_a_crowd_in_one_outbox_delivers_each_key_once_and_sweeps_what_crashed(tmp_path):
+    outbox = tmp_path / ".signalroom/outbox"
+    dead = outbox / ".writing" / "key3.dead"
+    dead.mkdir(parents=True)
+    (dead / "slack.json").write_text("{")
+    os.utime(dead, (0, 0))
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", CROWD, str(tmp_path), f"2026-11-1{day}"], stdout=subprocess.PIPE)
+        for day in (7, 8, 9)
+    ]
+    told = [json.loads(text or b"{}") for text, _ in [one.communicate() for one in crowd]]
+    assert len(told[0]) == 40
+    assert told[0] == told[1] == told[2]
+    assert sorted(told[0].values()) == sorted(str(path) for path in outbox.glob("r/*/*"))
+    for place in map(Path, told[0].values()):
+        assert sorted(path.name for path in place.iterdir()) == [
+            "email.eml",
+            "email.html",
+            "email.txt",
+            "message.json",
+            "sms.txt",
+        ]
+    assert not list((outbox / ".writing").iterdir())
+
+
+def test_an_outbox_that_cannot_be_looked_into_is_tried_again(channel):
+    (channel.folder / ".keys" / KEY).mkdir(parents=True)
+    with pytest.raises(RetryableError, match="could not be looked for"):
+        send(channel)
+
+
 def test_check_names_a_folder_that_cannot_be_written(tmp_path):
     assert FileChannel(root=tmp_path).check() == []
     (tmp_path / "file").write_text("")

@@ -5,12 +5,15 @@
     .signalroom/outbox/daily_ccw/2026-11-19/6f0c…/
         slack.json  slack.txt  email.html  email.txt  email.eml  sms.txt  chart.png  message.json
 
-A folder appears whole or not at all: it is written under ``.writing/``, synced, and renamed to the name its delivery
-key decides. So a crash before the rename left nothing, and one after it is found by :meth:`FileChannel.find`.
+A folder appears whole or not at all: it is written under ``.writing/``, synced, and renamed to its place. The first
+writer of a delivery key decides that place, by a link in ``.keys/``; so a key has one folder whoever else writes it,
+and is looked up without a look at the others. A crash before the rename left nothing that :meth:`FileChannel.find`
+finds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -36,6 +39,8 @@ _KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,99}")
 _LOCAL = re.compile(r"\bcid:([\w.-]+)")
 _WRITING = ".writing"
+_KEYS = ".keys"
+_SWEPT = "swept."
 _STALE_S = 24 * 3600.0
 
 
@@ -72,27 +77,24 @@ class FileChannel:
         final = self.folder / _safe(message.report) / _day(message, self.clock).isoformat() / key
         files = dict(_files(message, recipient, key, self.clock))
         try:
-            return self._write(files, final)
+            return self._write(files, self._place(key, final))
         except OSError as error:
-            if final.is_dir():  # the rename was done; what failed came after it
-                return str(final)
-            raise RetryableError(
-                f"The delivery could not be written to {self.folder}: {error.strerror or error}.",
-                mend="Free disk space, or mend the folder's permissions.",
-            ) from error
+            if (found := self._written(key)) is not None:  # the rename was done; what failed came after it
+                return found
+            raise _trouble("written to", self.folder, error) from error
 
     def find(self, key: str, recipient: str, since: datetime) -> str | None:  # noqa: ARG002 - the key has it all
-        """Return the path of the folder written under ``key``, or None."""
+        """Return the path of the folder written under ``key``, or None; RetryableError where that cannot be seen."""
         return self._written(key)
 
     def _written(self, key: str) -> str | None:
         if not _KEY.fullmatch(key):
             raise DataError(f"{key!r} is no delivery key.", mend="Make it with delivery_key().")
-        for report in _folders(self.folder):
-            for day in _folders(report):
-                if (day / key).is_dir():
-                    return str(day / key)
-        return None
+        try:
+            place = _placed(self.folder / _KEYS / key)
+        except OSError as error:
+            raise _trouble("looked for in", self.folder, error) from error
+        return str(place) if place is not None and place.is_dir() else None
 
     def check(self) -> Sequence[str]:
         """Return a sentence when the folder cannot be written."""
@@ -103,11 +105,22 @@ class FileChannel:
             return []
         return [f"The outbox {self.folder} cannot be written: change `path` or the rights of {nearest}."]
 
+    def _place(self, key: str, wanted: Path) -> Path:
+        """Return where the delivery of ``key`` belongs: what its first writer wanted."""
+        link = self.folder / _KEYS / key
+        link.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            link.symlink_to(Path("..", wanted.relative_to(self.folder)))
+        except FileExistsError:
+            return _placed(link) or wanted
+        _sync(link.parent)
+        return wanted
+
     def _write(self, files: Mapping[str, bytes], final: Path) -> str:
-        self._sweep()
         staged = self.folder / _WRITING / f"{final.name}.{uuid.uuid4().hex}"
         staged.mkdir(parents=True)
         try:
+            self._sweep(staged)
             for name, body in files.items():
                 failpoint("channels.file.write")
                 _write_synced(staged / name, body)
@@ -127,12 +140,16 @@ class FileChannel:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def _sweep(self) -> None:
-        """Remove what crashed writers left behind a day ago and longer."""
+    def _sweep(self, mine: Path) -> None:
+        """Remove what crashed writers left behind a day ago and longer, beside ``mine``."""
         now = self.clock.now().timestamp()
-        for left in _folders(self.folder / _WRITING, hidden=True):
-            if now - left.stat().st_mtime > _STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+        for left in mine.parent.iterdir():
+            # Others write, rename and sweep here: what is listed may be gone. What is swept takes another name first,
+            # so that its writer, should it wake up, cannot rename half a folder into place.
+            with contextlib.suppress(FileNotFoundError):
+                if left != mine and now - left.stat().st_mtime > _STALE_S:
+                    swept = left.with_name(f"{_SWEPT}{uuid.uuid4().hex}")
+                    shutil.rmtree(left.rename(swept), ignore_errors=True)
 
 
 def _files(message: Message, recipient: str, key: str, clock: Clock) -> Iterator[tuple[str, bytes]]:
@@ -190,11 +207,19 @@ def _json(value: Mapping[str, Json]) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
 
 
-def _folders(parent: Path, *, hidden: bool = False) -> list[Path]:
+def _placed(link: Path) -> Path | None:
+    """Return the place that a key's link names, spelt as the outbox is; None where there is no link."""
     try:
-        return sorted(entry for entry in parent.iterdir() if (hidden or entry.name[0] != ".") and entry.is_dir())
-    except FileNotFoundError:
-        return []
+        return link.parent.parent.joinpath(*Path(link.readlink()).parts[1:])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _trouble(what: str, folder: Path, error: OSError) -> RetryableError:
+    return RetryableError(
+        f"The delivery could not be {what} {folder}: {error.strerror or error}.",
+        mend="Free disk space, or mend the folder's permissions.",
+    )
 
 
 def _write_synced(path: Path, body: bytes) -> None:
