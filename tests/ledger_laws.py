@@ -158,6 +158,25 @@ class RunLaws:
         ]
         assert ledger.runs.execution("daily") == ()
 
+    def test_schedules_count_from_when_they_were_made_changed_or_resumed(self, ledger, clock):
+        first = clock.now()
+        ledger.schedules.seen({"hourly": ("15 * * * *", "UTC"), "daily": ("0 7 * * *", "UTC")})
+        clock.advance(60)
+        second = clock.now()
+        ledger.schedules.seen(
+            {"hourly": ("15 * * * *", "UTC"), "daily": ("0 8 * * *", "UTC"), "new": ("@daily", "UTC")}
+        )
+        known = ledger.schedules.known()
+        assert {name: (one.line, one.since, one.seen_at) for name, one in known.items()} == {
+            "hourly": ("15 * * * *", first, second), "daily": ("0 8 * * *", second, second),
+            "new": ("@daily", second, second),
+        }  # fmt: skip
+        clock.advance(60)
+        ledger.schedules.renew("hourly")
+        assert ledger.schedules.known()["hourly"].since == clock.now()
+        ledger.schedules.seen({"hourly": ("15 * * * *", "UTC")})
+        assert list(ledger.schedules.known()) == ["hourly"]
+
     def test_pauses_are_remembered(self, ledger):
         ledger.pauses.pause("hourly", "vendor outage")
         ledger.pauses.pause("daily")

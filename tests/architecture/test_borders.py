@@ -51,6 +51,8 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.migrations.versions.v0001_runs_deliveries_archive": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0007_pulls": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0008_schedules": "run by alembic, found by its file name",
+    "signalroom.ledger.schedules": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.pulls": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.pauses": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.migrations.versions.v0003_alerts": "run by alembic, found by its file name",

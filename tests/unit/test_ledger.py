@@ -72,7 +72,7 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     assert names == {
         "signalroom_runs", "signalroom_deliveries", "signalroom_archive", "signalroom_archive_images",
-        "signalroom_pauses", "signalroom_alerts", "signalroom_api_keys", "signalroom_pulls", "signalroom_ledger_version", "agency", "seeder_canned_report",
+        "signalroom_pauses", "signalroom_alerts", "signalroom_api_keys", "signalroom_pulls", "signalroom_schedules", "signalroom_ledger_version", "agency", "seeder_canned_report",
         "seeder_canned_report_manifest", "seeder_custom_report_manifest", "seeder_job_status", "seeder_manifest",
         "seeder_run_history",
     }  # fmt: skip
@@ -93,7 +93,9 @@ def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, 
 
 def vars_of(tables):
     views = view_tables("sqlite")
-    kept = [getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses", "alerts")]
+    kept = [
+        getattr(tables, name) for name in ("runs", "deliveries", "archive", "images", "pauses", "alerts", "schedules")
+    ]
     return kept + [getattr(views, field.name) for field in dataclasses.fields(views)]
 
 

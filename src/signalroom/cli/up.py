@@ -123,9 +123,12 @@ def _tell(room: Room, what: Ready, page: str) -> None:
     click.echo(f"Health  {page}/health, {page}/ready, {page}/metrics")
     if news:
         click.echo(f"Jobs    {news}")
+    zone = room.workspace.timezone
+    for job, times in done.caught_up.items():
+        click.echo(f"Late    {job}: due {', '.join(when_text(one, zone) for one in times)}, started now")
     firings = sorted(next_firings(room))
     if firings:
-        print_table(("next", "job"), [(when_text(moment, room.workspace.timezone), job) for moment, job in firings])
+        print_table(("next", "job"), [(when_text(moment, zone), job) for moment, job in firings])
     click.echo("Press Ctrl-C to stop.")
     sys.stdout.flush()
 

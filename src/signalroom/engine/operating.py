@@ -86,6 +86,7 @@ async def resume(room: Room, name: str) -> None:
     """Let a job's schedule fire again; times that passed meanwhile are not caught up."""
     _scheduled(room, name)
     room.ledger.pauses.resume(name)
+    room.ledger.schedules.renew(name)
     if (client := await reach(room)) is not None:
         with _unless_new(client):
             await client.get_schedule_handle(schedule_id(room, name)).unpause()

@@ -18,7 +18,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from signalroom.engine.connection import connect, connect_soon, explained, register_attributes
-from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile
+from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile, remember
 from signalroom.engine.worker import make_worker, task_queue
 from signalroom.errors import RetryableError, SignalRoomError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SERVER_UP_WITHIN_S = 20.0
 _LOOK_EVERY_S = 2.0
+_REMEMBER_EVERY_S = 30.0
 _LOOK_TAKES = timedelta(seconds=10)  # a server that is frozen takes calls and answers none
 _HEARD_WITHIN = timedelta(minutes=1)
 _SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
@@ -91,6 +92,7 @@ class Resident:
     room: Room
     server: DevServer | None = None
     pulse: Pulse = field(default_factory=Pulse)
+    _remembered: float = field(default=float("-inf"), repr=False)
 
     async def run(
         self,
@@ -199,3 +201,6 @@ class Resident:
         for lost in await asyncio.to_thread(self.room.ledger.runs.sweep):
             _log.warning("Run %s (%s) was lost.", lost.run_id, lost.step)
         await mirror_pauses(client, self.room)
+        if self.room.clock.monotonic() - self._remembered > _REMEMBER_EVERY_S:
+            await asyncio.to_thread(remember, self.room)
+            self._remembered = self.room.clock.monotonic()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
+    ScheduleBackfill,
     ScheduleCalendarSpec,
     ScheduleDescription,
     ScheduleOverlapPolicy,
@@ -29,6 +30,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from signalroom.engine.catching_up import missed
 from signalroom.engine.executions import jobs_of
 from signalroom.engine.plans import JOB_ATTRIBUTE, JobPlan, StepPlan
 from signalroom.engine.workflows import JobWorkflow
@@ -48,32 +50,57 @@ _GAPS_AHEAD_DAYS = 400
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a reconciliation did, as names of jobs."""
+    """What a reconciliation did, as names of jobs.
+
+    Attributes:
+        created: Whose schedule was made.
+        updated: Whose schedule changed.
+        removed: Whose schedule was deleted.
+        kept: Whose schedule was right.
+        caught_up: Job -> the times (UTC) for which it is started now, because the scheduler knew nothing of it.
+    """
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    caught_up: Mapping[str, tuple[datetime, ...]] = field(default_factory=dict[str, "tuple[datetime, ...]"])
 
 
 async def reconcile(client: Client, room: Room, task_queue: str) -> Reconciled:
     """Make the scheduler's schedules those of the workspace file.
 
     A schedule that is right is not touched: an update would drop the times that are still to be caught up. One that
-    an operator paused stays paused, and so does one that the ledger remembers where the scheduler's database is new.
+    an operator paused stays paused. A scheduler whose database is new gets from the ledger what the old one knew: the
+    pauses, and the times of jobs that fell due, or were cut off, while nobody had them in hand.
     """
     prefix = schedule_id(room, "")
-    notes = room.ledger.pauses.notes()
-    wanted = {job.name: _schedule(room, job, task_queue, notes) for job in jobs_of(room).values() if job.schedule}
+    notes, had = room.ledger.pauses.notes(), room.ledger.schedules.known()
+    jobs = {job.name: job for job in jobs_of(room).values() if job.schedule}
+    wanted = {name: _schedule(room, job, task_queue, notes) for name, job in jobs.items()}
     known = {one.id.removeprefix(prefix) async for one in await client.list_schedules() if one.id.startswith(prefix)}
     done: dict[str, list[str]] = {"created": [], "updated": [], "removed": [], "kept": []}
-    put = [_put(client, schedule_id(room, name), schedule, paused=name in notes) for name, schedule in wanted.items()]
+    unknown = {name: job for name, job in jobs.items() if name not in known and name not in notes}
+    late = {name: times for name, job in unknown.items() if (times := missed(room, job, had.get(name)))}
+    resumed = {name for name, one in had.items() if one.since >= one.seen_at and name not in notes}
+    put = [
+        _put(client, schedule_id(room, name), one, late.get(name, ()), resumed=name in resumed)
+        for name, one in wanted.items()
+    ]
     for name, what in zip(wanted, await asyncio.gather(*put), strict=True):
         done[what].append(name)
     for name in sorted(known - wanted.keys()):
         await _remove(client, schedule_id(room, name))
         done["removed"].append(name)
-    return Reconciled(**{what: tuple(names) for what, names in done.items()})
+    remember(room)
+    caught_up = {name: tuple(late[name]) for name in done["created"] if name in late}
+    return Reconciled(**{what: tuple(names) for what, names in done.items()}, caught_up=caught_up)
+
+
+def remember(room: Room) -> None:
+    """Write into the ledger that the scheduler has the schedules now: what falls due from here on is in its hands."""
+    jobs = jobs_of(room).values()
+    room.ledger.schedules.seen({job.name: (job.schedule, job.timezone) for job in jobs if job.schedule})
 
 
 def schedule_id(room: Room, job: str) -> str:
@@ -93,6 +120,7 @@ async def mirror_pauses(client: Client, room: Room) -> None:
             room.ledger.pauses.pause(name, state.note or "")
         elif not state.paused and name in kept:
             room.ledger.pauses.resume(name)
+            room.ledger.schedules.renew(name)
 
 
 def plan_of(room: Room, job: Job) -> JobPlan:
@@ -162,14 +190,19 @@ def _schedule(room: Room, job: Job, task_queue: str, notes: Mapping[str, str]) -
     )
 
 
-async def _put(client: Client, name: str, wanted: Schedule, *, paused: bool) -> str:
+async def _put(client: Client, name: str, wanted: Schedule, late: Sequence[datetime], *, resumed: bool) -> str:
+    """Make a schedule, with the times it is late for in the same call; else change it where it is not right."""
+    # The second before: the scheduler leaves the beginning of a span out.
+    spans = [ScheduleBackfill(one - timedelta(seconds=1), one, wanted.policy.overlap) for one in late]
     try:
-        await client.create_schedule(name, wanted)
+        await client.create_schedule(name, wanted, backfill=spans)
     except ScheduleAlreadyRunningError:
         handle = client.get_schedule_handle(name)
         described = await handle.describe()
-        if paused and not described.schedule.state.paused:
+        if wanted.state.paused and not described.schedule.state.paused:
             await handle.pause(note=wanted.state.note)
+        if resumed and described.schedule.state.paused:  # since the scheduler was last seen
+            await handle.unpause()
         if _fingerprint(described.schedule) == _fingerprint(wanted):
             return "kept"
 

@@ -1,7 +1,7 @@
 """The Temporal server of `signalroom up`: one child process on loopback, its database beside the workspace's own state.
 
-Its database is disposable: files of one server version mean nothing to another. It is named by the version, and what
-must outlive it (runs, deliveries, pauses) is in the ledger.
+Its database is disposable: files of one server version mean nothing to another. It is named by the version, those of
+other versions are deleted, and what must outlive it (runs, deliveries, pauses, schedules) is in the ledger.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class DevServer:
             port, http_port, metrics_port = ports if ports and all(map(_is_free, ports)) else _free_ports(3)
             fixed = {"--port": port, "--http-port": http_port, "--metrics-port": metrics_port, "--ip": _LOOPBACK}
             database = self._folder / f"temporal-{version}.db"
+            self._sweep(database.name)
             # The child holds the lock by its own descriptor: the lock lasts exactly as long as the server does.
             self._process = subprocess.Popen(  # noqa: S603 - the program the workspace names, and our own arguments
                 [
@@ -129,6 +130,12 @@ class DevServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def _sweep(self, kept: str) -> None:
+        """Delete the databases of other versions: one that comes back later would know pauses of long ago."""
+        for file in self._folder.glob("temporal-*.db*"):
+            if file.name.partition(".db")[0] != kept.removesuffix(".db"):
+                file.unlink()
 
     def _take(self, lock: int) -> None:
         """Take the server's lock; whoever holds it is a server whose `up` died, for `up` itself is here once."""

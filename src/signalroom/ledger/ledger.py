@@ -17,6 +17,7 @@ from signalroom.ledger.manifests import Manifests
 from signalroom.ledger.pauses import Pauses
 from signalroom.ledger.pulls import Pulls
 from signalroom.ledger.runs import Runs
+from signalroom.ledger.schedules import Schedules
 from signalroom.ledger.store import Store
 from signalroom.ledger.upgrade import HEAD, upgrade, version
 from signalroom.ledger.view_history import HistoryRepository
@@ -62,6 +63,7 @@ class Ledger:
         deliveries: Reports on their way and arrived.
         archive: Messages as they were sent.
         pauses: Jobs that an operator paused.
+        schedules: What a scheduler had in hand, and until when.
         figures: Counts for a metrics page.
         alerts: What is wrong, and was.
         manifests: Report views that are asked for.
@@ -78,6 +80,7 @@ class Ledger:
         self.deliveries = Deliveries(store, delivery_lease_s)
         self.archive = Archive(store)
         self.pauses = Pauses(store)
+        self.schedules = Schedules(store)
         self.figures = Figures(store)
         self.alerts = Alerts(store)
         self.manifests = Manifests(store)

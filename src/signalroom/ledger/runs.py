@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -161,6 +161,13 @@ class Runs:
         steps = sa.select(table).where(table.c.job == job, table.c.execution == newest.scalar_subquery())
         with self._store.read() as connection:
             return tuple(_run(row) for row in connection.execute(steps.order_by(table.c.started_at, table.c.run_id)))
+
+    def due_after(self, jobs: Sequence[str], moment: datetime) -> tuple[Run, ...]:
+        """Return the runs of some jobs whose executions were due after a moment, the first that was due first."""
+        table = self._table
+        query = sa.select(table).where(table.c.job.in_(jobs), table.c.due_at > moment)
+        with self._store.read() as connection:
+            return tuple(_run(row) for row in connection.execute(query.order_by(table.c.due_at, table.c.run_id)))
 
     def _update(self, run_id: str) -> sa.Update:
         return self._table.update().where(self._table.c.run_id == run_id)

@@ -47,6 +47,7 @@ class Tables:
         alerts: One row a cause.
         keys: One row an API key.
         pulls: One row for each row of an app that is wanted.
+        schedules: One row a job with a schedule.
     """
 
     runs: sa.Table
@@ -57,6 +58,7 @@ class Tables:
     alerts: sa.Table
     keys: sa.Table
     pulls: sa.Table
+    schedules: sa.Table
 
 
 def place(dialect: str) -> tuple[str | None, str]:
@@ -113,7 +115,12 @@ def tables(dialect: str) -> Tables:
         sa.Column("note", text),
         sa.Column("paused_at", moment),
     )  # fmt: skip
-    others = (_alerts(metadata, prefix), _keys(metadata, prefix), _pulls(metadata, prefix))
+    others = (
+        _alerts(metadata, prefix),
+        _keys(metadata, prefix),
+        _pulls(metadata, prefix),
+        _schedules(metadata, prefix),
+    )
     return Tables(runs, deliveries, archive, images, pauses, *others)
 
 
@@ -174,6 +181,18 @@ def _pulls(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("attempts", sa.Integer()),
         sa.Column("since", moment),
         sa.Column("not_before", moment),
+    )  # fmt: skip
+
+
+def _schedules(metadata: sa.MetaData, prefix: str) -> sa.Table:
+    text, moment = sa.Text(), Moment()
+    return sa.Table(
+        f"{prefix}schedules", metadata,
+        sa.Column("job", text, primary_key=True),
+        sa.Column("line", text),
+        sa.Column("timezone", text),
+        sa.Column("since", moment),
+        sa.Column("seen_at", moment),
     )  # fmt: skip
 
 

@@ -94,6 +94,13 @@ class Cron:
         walls = (datetime.combine(day, time(hour, minute), zone) for hour in self.hours for minute in self.minutes)
         return sorted({wall.astimezone(UTC) for wall in walls})
 
+    def between(self, begin: datetime, end: datetime, zone: ZoneInfo) -> list[datetime]:
+        """Return the moments (UTC) after ``begin``, up to and with ``end``, at which the schedule fires in a zone."""
+        # A day more at either end: around a change of the clocks a moment may be of the day beside its own.
+        first, last = begin.astimezone(zone).date() - timedelta(days=1), end.astimezone(zone).date()
+        days = [first + timedelta(days=ahead) for ahead in range((last - first).days + 2)]
+        return sorted({one for day in days for one in self.moments(day, zone) if begin < one <= end})
+
     def last_due(self, by: datetime, zone: str) -> datetime | None:
         """Return the last moment (UTC) up to ``by`` at which the schedule fired; None when not in the year before."""
         for span in _SPANS:
