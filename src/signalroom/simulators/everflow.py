@@ -1,4 +1,4 @@
-"""The affiliate network's API: aggregated reports, time zones and the entities behind them."""
+"""The affiliate network's API: aggregated reports, lists of rows, time zones and the entities behind them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from signalroom.simulators.chance import stream
-from signalroom.simulators.days import epoch_s
-from signalroom.simulators.everflow_conversions import conversion_rows
+from signalroom.simulators.days import epoch_s, local_day, midnight_s
+from signalroom.simulators.everflow_conversions import adjustment_rows, conversion_rows, on_hold_rows
 from signalroom.simulators.everflow_query import (
     ENTITY_COLUMNS,
     TIME_COLUMNS,
     ReportQuery,
+    parse_adjustments,
     parse_conversions,
+    parse_on_hold,
     parse_report,
     ratio,
 )
@@ -145,6 +147,11 @@ class Network:
             return self._summary(self._report(call, needs_columns=False))
         if asked == ("POST", f"{REPORTING}conversions"):
             return self._conversions(call)
+        if asked == ("POST", f"{REPORTING}onhold"):
+            return self._on_hold(call)
+        if asked == ("GET", "/v1/networks/reportingadjustments"):
+            first, last = parse_adjustments(dict(call.query), self._zones)
+            return {"adjustments": adjustment_rows(self._world, first, last)}
         if asked == ("GET", "/v1/meta/timezones"):
             return {"timezones": self._timezones()}
         for name in ENTITIES:
@@ -160,6 +167,11 @@ class Network:
         _require_json(call)
         query = parse_conversions(call.body, self._zones, epoch_s(self._world.now()))
         return _paged("conversions", conversion_rows(self._world, query), dict(call.query))
+
+    def _on_hold(self, call: Call) -> dict[str, Any]:
+        _require_json(call)
+        query, status = parse_on_hold(call.body, self._zones, epoch_s(self._world.now()))
+        return _paged("conversions", on_hold_rows(self._world, query, status), dict(call.query))
 
     def _table(self, query: ReportQuery) -> dict[str, Any]:
         labels = self._labels()
@@ -216,6 +228,15 @@ class Network:
                         row.events += conversion.events
                         row.payout_cents += conversion.payout_cents
                         row.revenue_cents += conversion.revenue_cents
+        zone = self._world.zone
+        for one in self._world.settlements.adjustments(local_day(query.begin_s, zone), local_day(query.end_s, zone)):
+            at_s = midnight_s(one.day, zone)
+            row = sums(at_s, one.affiliate_id, one.advertiser_id, one.offer_id) if one.counts(now_s) else None
+            if row is not None:
+                row.approved += one.conversions
+                row.every += one.conversions
+                row.payout_cents += one.payout_cents
+                row.revenue_cents += one.revenue_cents
         return groups
 
     def _labels(self) -> dict[str, dict[str, str]]:

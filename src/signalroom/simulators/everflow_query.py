@@ -23,6 +23,11 @@ _FIELDS = frozenset({"from", "to", "timezone_id", "currency_id", "columns", "que
 _CONVERSION_FIELDS = frozenset(
     {"from", "to", "timezone_id", "show_conversions", "show_events", "show_only_vt", "show_only_ct", "query"}
 )
+_ON_HOLD_FIELDS = frozenset(
+    {"from", "to", "timezone_id", "show_conversions", "show_events", "on_hold_status_filter", "query"}
+)
+_ON_HOLD_STATUSES = ("", "on_hold", "approved", "rejected")
+_ADJUSTMENT_PARAMETERS = frozenset({"from", "to", "timezone_id"})
 _QUERY_FIELDS = frozenset({"filters", "exclusions", "metric_filters", "user_metrics", "settings"})
 _FILTER_FIELDS = frozenset({"resource_type", "filter_id_value"})
 _SETTINGS = frozenset({"campaign_data_only", "ignore_fail_traffic", "only_include_fail_traffic"})
@@ -96,20 +101,64 @@ def parse_conversions(body: bytes, zones: Mapping[int, ZoneInfo], now_s: float) 
         RefusedError: The request does not keep to the contract.
     """
     request = _object(_json(body), "the body", _CONVERSION_FIELDS)
+    _require(request, ("from", "to", "show_conversions", "show_events"))
+    if request["show_events"] is True:
+        raise RefusedError("this network lists base conversions only")
+    return _listing(request, "conversions", zones, now_s)
+
+
+def parse_on_hold(body: bytes, zones: Mapping[int, ZoneInfo], now_s: float) -> tuple[ReportQuery, str]:
+    """Read the body of a request for conversions on hold; the text is the status wanted, empty for any.
+
+    Raises:
+        RefusedError: The request does not keep to the contract.
+    """
+    request = _object(_json(body), "the body", _ON_HOLD_FIELDS)
+    _require(request, ("from", "to", "show_conversions", "show_events", "on_hold_status_filter"))
+    status = request["on_hold_status_filter"]
+    if status not in _ON_HOLD_STATUSES:
+        raise RefusedError("on_hold_status_filter must be on_hold, approved, rejected or empty")
+    return _listing(request, "conversions on hold", zones, now_s), status
+
+
+def parse_adjustments(query: Mapping[str, str], zones: Mapping[int, ZoneInfo]) -> tuple[date, date]:
+    """Read the parameters of a request for adjustments and return its dates, both included.
+
+    Raises:
+        RefusedError: The request does not keep to the contract.
+    """
+    unknown = sorted(query.keys() - _ADJUSTMENT_PARAMETERS)
+    if unknown:
+        raise RefusedError(f"unknown parameter {unknown[0]!r}")
+    for name in ("from", "to"):
+        if len(query.get(name, "")) != 10:
+            raise RefusedError(f"{name} must be YYYY-MM-DD")
+    number = query.get("timezone_id", "")
+    if number and not number.isdecimal():
+        raise RefusedError("timezone_id must be an integer")
+    zone = _zone(int(number), zones) if number else ZoneInfo("UTC")
+    _interval(query["from"], query["to"], zone)
+    return date.fromisoformat(query["from"]), date.fromisoformat(query["to"])
+
+
+def _require(request: Mapping[str, Any], names: tuple[str, ...]) -> None:
     if "timezone_id" not in request:
         raise RefusedError("Bad Request")
-    for name in ("from", "to", "show_conversions", "show_events"):
+    for name in names:
         if name not in request:
             raise RefusedError(f"{name} is required")
+
+
+def _listing(request: dict[str, Any], what: str, zones: Mapping[int, ZoneInfo], now_s: float) -> ReportQuery:
     for name in ("show_conversions", "show_events", "show_only_vt", "show_only_ct"):
         if not isinstance(request.get(name, False), bool):
             raise RefusedError(f"{name} must be a boolean")
-    if request["show_conversions"] is not True or request["show_events"]:
-        raise RefusedError("this network lists base conversions only")
+    if request["show_conversions"] is not True:
+        raise RefusedError("this network has base conversions only: show them")
     zone = _zone(request["timezone_id"], zones)
     begin_s, end_s = _interval(request["from"], request["to"], zone)
     if begin_s < now_s - (MAX_DAYS + 1) * 86_400:
-        raise RefusedError("conversions are limited to the prior 365 days")
+        raise RefusedError(f"{what} are limited to the prior 365 days")
     query = _object(request.get("query", {}), "query", frozenset({"filters", "exclusions", "search_terms"}))
     if query.get("search_terms", []) != []:
         raise RefusedError("query.search_terms: not available on this network")

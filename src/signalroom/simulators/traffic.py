@@ -105,6 +105,13 @@ class Traffic:
         rejected = conversions[place] = replace(conversions[place], rejected_at_s=at_s)
         return rejected
 
+    def withdraw(self, conversion_id: str, at_s: float) -> Conversion:
+        """Make one conversion vanish from that moment on and return it; raises KeyError for an id nobody has."""
+        day, place = self._find(conversion_id)
+        conversions, _ = self._made(day)
+        gone = conversions[place] = replace(conversions[place], erased_at_s=at_s)
+        return gone
+
     def add(self, conversion: Conversion) -> None:
         """Add a conversion; it belongs to the local date of its own `at_s`.
 

@@ -14,6 +14,7 @@ from typing import Any
 from signalroom.simulators.cast import Cast
 from signalroom.simulators.days import ONE_DAY
 from signalroom.simulators.orders import STATUS, OrderBook
+from signalroom.simulators.settlements import Adjustment, Settlements
 from signalroom.simulators.spend import SpendBook
 from signalroom.simulators.traffic import Conversion, Traffic
 
@@ -57,6 +58,7 @@ class Truth:
     traffic: Traffic
     spend: SpendBook
     orders: OrderBook
+    settlements: Settlements
 
     def daily(self, project: str, day: date, as_of_s: float) -> dict[str, Any]:
         """Return the daily summary of a project as the numbers stood at a moment.
@@ -93,14 +95,14 @@ class Truth:
         """
         revenue_cents = payout_cents = conversions = 0
         rows: dict[tuple[int, int], list[int]] = {}
-        for conversion in self._approved(day, as_of_s):
-            conversions += 1
-            revenue_cents += conversion.revenue_cents
-            payout_cents += conversion.payout_cents
-            row = rows.setdefault((conversion.advertiser_id, conversion.affiliate_id), [0, 0, 0])
-            row[0] += 1
-            row[1] += conversion.revenue_cents
-            row[2] += conversion.payout_cents
+        for earned, count in self._earned(day, as_of_s):
+            conversions += count
+            revenue_cents += earned.revenue_cents
+            payout_cents += earned.payout_cents
+            row = rows.setdefault((earned.advertiser_id, earned.affiliate_id), [0, 0, 0])
+            row[0] += count
+            row[1] += earned.revenue_cents
+            row[2] += earned.payout_cents
         spent = self._spent(day, as_of_s)
         return {
             "conversions": str(conversions),
@@ -112,8 +114,14 @@ class Truth:
             "by_affiliate": {key: (str(row[0]), money(row[1]), money(row[2])) for key, row in sorted(rows.items())},
         }
 
-    def _approved(self, day: date, as_of_s: float) -> Iterator[Conversion]:
-        return (conversion for conversion in self.traffic.conversions(day) if conversion.status(as_of_s) == "approved")
+    def _earned(self, day: date, as_of_s: float) -> Iterator[tuple[Conversion | Adjustment, int]]:
+        """Yield what counts for a date, and as how many conversions: those approved, and what people adjusted."""
+        for conversion in self.traffic.conversions(day):
+            if conversion.status(as_of_s) == "approved":
+                yield conversion, 1
+        for adjustment in self.settlements.adjustments(day, day):
+            if adjustment.counts(as_of_s):
+                yield adjustment, adjustment.conversions
 
     def _spent(self, day: date, as_of_s: float) -> dict[str, int]:
         spent: dict[str, int] = {}
@@ -131,15 +139,15 @@ class Truth:
         advertiser_id = self.cast.advertiser(project).id
         internal = self.cast.internal_labels(project)
         sums = _ProjectDay()
-        for conversion in self._approved(day, as_of_s):
-            if conversion.advertiser_id != advertiser_id:
+        for earned, count in self._earned(day, as_of_s):
+            if earned.advertiser_id != advertiser_id:
                 continue
-            inside = conversion.affiliate_id in internal
-            mine = sums.by_affiliate.setdefault(conversion.affiliate_id, _Tally())
+            inside = earned.affiliate_id in internal
+            mine = sums.by_affiliate.setdefault(earned.affiliate_id, _Tally())
             for tally in (sums.overall, sums.internal if inside else sums.external, mine):
-                tally.conversions += 1
-                tally.revenue_cents += conversion.revenue_cents
-                tally.cost_cents += 0 if inside else conversion.payout_cents
+                tally.conversions += count
+                tally.revenue_cents += earned.revenue_cents
+                tally.cost_cents += 0 if inside else earned.payout_cents
         spent = self._spent(day, as_of_s)
         for row in self.cast.mapping:
             if row.project == project and row.source_id in spent:

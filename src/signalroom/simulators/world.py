@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from signalroom.simulators.cast import affiliates_cast
 from signalroom.simulators.days import ONE_DAY, epoch_s, local_day
 from signalroom.simulators.orders import Kind, Order, OrderBook
+from signalroom.simulators.settlements import Adjustment, Hold, Settlements
 from signalroom.simulators.spend import SpendBook
 from signalroom.simulators.traffic import Conversion, Traffic
 from signalroom.simulators.truth import Truth
@@ -59,7 +60,8 @@ class World:
         self.spend = SpendBook(seed, self.cast, self.zone, first, today)
         files = (today - timedelta(days=export_days - 1), today)
         self.orders = OrderBook(seed, self.cast, self.zone, files, orders_per_day)
-        self._truth = Truth(self.cast, self.traffic, self.spend, self.orders)
+        self.settlements = Settlements()
+        self._truth = Truth(self.cast, self.traffic, self.spend, self.orders, self.settlements)
         self._today = today
         self._now = now
 
@@ -136,6 +138,105 @@ class World:
             KeyError: No conversion has that id.
         """
         return self.traffic.reject(conversion_id, epoch_s(at or self.now()))
+
+    def hold_conversion(
+        self,
+        at: datetime,
+        *,
+        affiliate_id: int,
+        offer_id: int,
+        revenue: Decimal,
+        payout: Decimal,
+        until: datetime,
+    ) -> Hold:
+        """Put a conversion that happened `at` on hold; `until` comes, it is approved and counts, unless it is rejected.
+
+        Raises:
+            KeyError: No offer has that id.
+            ValueError: Its date is outside the world.
+        """
+        approved = self.add_conversion(
+            at, affiliate_id=affiliate_id, offer_id=offer_id, revenue=revenue, payout=payout, known_at=until
+        )
+        hold = Hold(
+            id=f"{len(self.settlements) + 1:032x}",
+            conversion_id=approved.id,
+            at_s=approved.at_s,
+            affiliate_id=affiliate_id,
+            advertiser_id=approved.advertiser_id,
+            offer_id=offer_id,
+            revenue_cents=approved.revenue_cents,
+            payout_cents=approved.payout_cents,
+            known_at_s=approved.at_s,
+            until_s=approved.known_at_s,
+        )
+        self.settlements.put(hold)
+        return hold
+
+    def reject_hold(self, hold_id: str, at: datetime | None = None) -> None:
+        """Reject a hold from a moment (now) on: it never becomes a conversion.
+
+        Raises:
+            KeyError: No hold has that id.
+            ValueError: It is not on hold at that moment.
+        """
+        moment_s = epoch_s(at or self.now())
+        hold = self.settlements.reject(hold_id, moment_s)
+        self.traffic.withdraw(hold.conversion_id, moment_s)
+
+    def erase_hold(self, hold_id: str, at: datetime | None = None) -> None:
+        """Make a hold vanish from a moment (now) on, and what it became.
+
+        Raises:
+            KeyError: No hold has that id.
+        """
+        moment_s = epoch_s(at or self.now())
+        hold = self.settlements.erase(hold_id, moment_s)
+        self.traffic.withdraw(hold.conversion_id, moment_s)
+
+    def adjust(
+        self,
+        day: date,
+        *,
+        affiliate_id: int,
+        offer_id: int,
+        conversions: int = 0,
+        revenue: Decimal = Decimal(0),
+        payout: Decimal = Decimal(0),
+        at: datetime | None = None,
+    ) -> Adjustment:
+        """Adjust the reports of a date that is over, from a moment (now) on; amounts may be less than 0.
+
+        Raises:
+            KeyError: No offer has that id.
+            ValueError: The date is not over at that moment.
+        """
+        offers = {offer.id: offer for offer in self.cast.offers}
+        made_at_s = epoch_s(at or self.now())
+        if day >= local_day(made_at_s, self.zone):
+            raise ValueError(f"{day} is not over, and a day under way is not adjusted")
+        adjustment = Adjustment(
+            id=self.settlements.next_adjustment_id,
+            day=day,
+            affiliate_id=affiliate_id,
+            advertiser_id=offers[offer_id].advertiser_id,
+            offer_id=offer_id,
+            conversions=conversions,
+            revenue_cents=_cents(revenue),
+            payout_cents=_cents(payout),
+            notes=f"Adjusted by {payout} and {revenue}",
+            made_at_s=made_at_s,
+        )
+        self.settlements.put_adjustment(adjustment)
+        return adjustment
+
+    def delete_adjustment(self, adjustment_id: int, at: datetime | None = None) -> None:
+        """Take an adjustment back from a moment (now) on; it is still listed, as deleted.
+
+        Raises:
+            KeyError: No adjustment has that id.
+        """
+        self.settlements.delete(adjustment_id, epoch_s(at or self.now()))
 
     def erase_traffic(self, day: date, affiliate_id: int, at: datetime | None = None) -> int:
         """Make an affiliate's rows of a date vanish upstream from a moment (now) on; count the conversions."""

@@ -4,7 +4,8 @@ A table of the vendor's ends at 10,000 rows and says so in ``incomplete_results`
 short is asked for again by fewer days, and one day by fewer affiliates. Each pull has to add up to the vendor's own
 summary of the same days before any of it is handed over.
 
-Single conversions with their status, and the names behind the ids, are lists with pages; see ``everflow_lists``.
+Single conversions with their status, and the names behind the ids, are lists with pages; see ``everflow_lists``. What
+is still on hold, and what people adjusted in the reports afterwards, is in ``everflow_settling``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,22 @@ from signalroom.position import Position, Slice
 from signalroom.sources.days import cut, positions, require_streams, trailing_window
 from signalroom.sources.everflow_lists import Listed, conversions, conversions_table, entities, entity_table
 from signalroom.sources.everflow_report import Part, Pull, Report, names_of, timezone_id
+from signalroom.sources.everflow_settling import adjustments, adjustments_table, on_hold, on_hold_table
 from signalroom.stream import Batch, Column, Raw, Stream, Table, Window
 from signalroom.workspace.settings import Secret, injected, setting
 
 ENTITIES = ("affiliates", "advertisers", "offers")
-STREAMS = ("daily_stats", "conversions", *ENTITIES)
+STREAMS = ("daily_stats", "conversions", "on_hold", "adjustments", *ENTITIES)
 
 _MAX_DAYS = 31
+_MAX_LOOKBACK_DAYS = 364  # the vendor lists holds of the prior 365 days
 _MONEY = "decimal(18,2)"
+_LISTS = {
+    "conversions": ("$.conversions", conversions),
+    "on_hold": ("$.conversions", on_hold),
+    "adjustments": ("$.adjustments", adjustments),
+}
+"""Of each list of days: where its records are in an answer, and how some days of it are asked for."""
 
 
 def daily_stats(zone: str) -> Table:
@@ -74,8 +83,9 @@ class Everflow:
     )
     currency_id: str = setting("Currency of the money.", default="USD", example='"USD"')
     streams_: tuple[str, ...] = setting(
-        "What to read: daily_stats, conversions (each with its status), affiliates, advertisers, offers. Each costs "
-        "requests of its own.",
+        "What to read: daily_stats, conversions (each with its status), on_hold (conversions that do not count yet), "
+        "adjustments (what people changed in the reports; of all advertisers), affiliates, advertisers, offers. Each "
+        "costs requests of its own.",
         default=("daily_stats",),
         example='["daily_stats", "conversions", "offers"]',
     )
@@ -84,6 +94,20 @@ class Everflow:
         default=3,
         unit="days",
         example="3",
+    )
+    holding_days: int = setting(
+        "For on_hold: the longest holding period; a sync without a window reads that many more days again, so that "
+        "each hold is seen when it ends.",
+        default=30,
+        unit="days",
+        example="45",
+    )
+    adjustable_days: int = setting(
+        "For adjustments: how many days before today a sync without a window reads again, because a day may be "
+        "adjusted long after it.",
+        default=90,
+        unit="days",
+        example="120",
     )
     advertisers: tuple[int, ...] = setting(
         "Ids of the advertisers to read; all when empty.", default=(), example="[1, 2]"
@@ -99,6 +123,12 @@ class Everflow:
         """Refuse settings no report could be asked with."""
         if self.lookback_days < 0:
             raise ConfigError("lookback_days is less than 0.", mend="Use 0 for today alone, 3 for late changes.")
+        for name, days in (("holding_days", self.holding_days), ("adjustable_days", self.adjustable_days)):
+            if not 0 <= days <= _MAX_LOOKBACK_DAYS - self.lookback_days:
+                raise ConfigError(
+                    f"{name} is {days}, and with lookback_days it reaches back from 0 to {_MAX_LOOKBACK_DAYS} days.",
+                    mend="The vendor lists the prior 365 days only; use fewer.",
+                )
         if len(set(self.advertisers)) < len(self.advertisers):
             raise ConfigError("advertisers names one id twice.", mend="Name each advertiser once.")
         require_streams(self.streams_, STREAMS)
@@ -115,7 +145,9 @@ class Everflow:
     def _table(self, name: str) -> Table:
         if name in ENTITIES:
             return entity_table(name)
-        return daily_stats(self.zone) if name == "daily_stats" else conversions_table(self.zone)
+        if name == "adjustments":
+            return adjustments_table()
+        return {"daily_stats": daily_stats, "conversions": conversions_table, "on_hold": on_hold_table}[name](self.zone)
 
     def read(self, stream: Stream, since: Position, window: Window | None) -> Iterator[Batch]:  # noqa: ARG002 - windows
         """Yield the window's days, each slice only once it is whole; names are all read, whatever the window.
@@ -131,14 +163,24 @@ class Everflow:
             )
         if stream.name in ENTITIES:
             with self._client() as client:
-                yield from _listed(stream.name, entities(client, stream.name))
+                yield from _listed(stream.name, f"$.{stream.name}", entities(client, stream.name))
             return
-        window = window or trailing_window(self.clock, self.zone, self.lookback_days)
+        window = window or trailing_window(self.clock, self.zone, self._lookback_days(stream.name))
         with self._client() as client:
             report = Report(client, self.zone, timezone_id(client, self.zone), self.currency_id, self.clock)
-            read = self._slices if stream.name == "daily_stats" else _conversions
+            if stream.name == "adjustments":  # they name no advertiser, and no filter is documented
+                yield from _observed("adjustments", report, window, None)
+                return
             for advertiser_id in self.advertisers or (None,):
-                yield from read(report, window, advertiser_id)
+                if stream.name == "daily_stats":
+                    yield from self._slices(report, window, advertiser_id)
+                else:
+                    yield from _observed(stream.name, report, window, advertiser_id)
+
+    def _lookback_days(self, stream: str) -> int:
+        """Return how far back a stream's rows still change."""
+        more = {"on_hold": self.holding_days, "adjustments": self.adjustable_days}
+        return self.lookback_days + more.get(stream, 0)
 
     def confirm(self, stream: Stream, position: Position) -> None:
         """Do nothing: the upstream forgets nothing."""
@@ -182,19 +224,20 @@ class Everflow:
             day = asked.last_day + timedelta(days=1)
 
 
-def _conversions(report: Report, window: Window, advertiser_id: int | None) -> Iterator[Batch]:
-    """Yield one advertiser's conversions, some days at once; their pages are one observation."""
+def _observed(table: str, report: Report, window: Window, advertiser_id: int | None) -> Iterator[Batch]:
+    """Yield one advertiser's rows of a list, some days at once; the pages of some days are one observation."""
+    records, ask = _LISTS[table]
     for piece in cut(window, _MAX_DAYS):
         part = Part(piece, advertiser_id)
-        observed_at, pages = conversions(report, part)
-        yield from _listed("conversions", pages, _slice(part, observed_at))
+        observed_at, pages = ask(report, part)
+        yield from _listed(table, records, pages, _slice(part, observed_at))
 
 
-def _listed(table: str, pages: Sequence[Listed], observed: Slice | None = None) -> Iterator[Batch]:
+def _listed(table: str, records: str, pages: Sequence[Listed], observed: Slice | None = None) -> Iterator[Batch]:
     for page in pages:
         yield Batch(
             table=table,
-            content=Raw([page.answer.body], "json", records=f"$.{table}", rows=page.rows),
+            content=Raw([page.answer.body], "json", records=records, rows=page.rows),
             position=positions(observed) if observed else {},
             replaces=(observed,) if observed else (),
             source_ref=page.answer.fingerprint,

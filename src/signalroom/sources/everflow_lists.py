@@ -1,4 +1,8 @@
-"""What Everflow lists row by row, page after page: conversions with their status, and the names behind its ids."""
+"""What Everflow lists row by row, page after page: conversions with their status, and the names behind its ids.
+
+A list is taken whole or not at all: each page says how many rows there are, and a row that comes twice, one that is
+missing or a total that changes between two pages means that the list moved while it was read.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,10 @@ from signalroom.stream import Column, Table
 Ask: TypeAlias = Callable[[Mapping[str, str]], Answer]
 """Asks for one page, given the parameters that name it."""
 
-_CONVERSIONS = "/v1/networks/reporting/conversions"
+MOVED = "Nothing of it was taken; ask again later."
+CHANGED = "Nothing was taken; its lists have changed, or base_url is another service's."
 _PAGE_SIZE, _MAX_PAGES = 2_000, 1_000
 _MONEY = "decimal(18,2)"
-_MOVED = "Nothing of it was taken; ask again later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,33 @@ class Listed:
 
     answer: Answer
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawList:
+    """A list of conversions row by row: how it is asked for, and where its rows keep what they are checked by.
+
+    Attributes:
+        title: What errors call its rows.
+        path: Where it is asked for.
+        id_field: Field that tells its rows apart.
+        asked: Fields of the request besides the days, the zone and the filter.
+        inner: Field of a row that is the conversion; empty when the row is.
+    """
+
+    title: str
+    path: str
+    id_field: str
+    asked: Mapping[str, Json]
+    inner: str = ""
+
+
+_CONVERSIONS = RawList(
+    title="conversions",
+    path="/v1/networks/reporting/conversions",
+    id_field="conversion_id",
+    asked={"show_conversions": True, "show_events": False},
+)
 
 
 def conversions_table(zone: str) -> Table:
@@ -77,7 +108,12 @@ def entity_table(kind: str) -> Table:
 
 
 def conversions(report: Report, part: Part) -> tuple[datetime, list[Listed]]:
-    """Return when a part's conversions were asked for, and all of their pages.
+    """Return when a part's conversions were asked for, and all of their pages; raises as `raw_list` does."""
+    return raw_list(report, part, _CONVERSIONS)
+
+
+def raw_list(report: Report, part: Part, kind: RawList) -> tuple[datetime, list[Listed]]:
+    """Return when a part's rows were asked for, and all of their pages.
 
     Raises:
         RetryableError: They moved between pages twice over, or lie outside the days or the advertiser asked for.
@@ -91,22 +127,22 @@ def conversions(report: Report, part: Part) -> tuple[datetime, list[Listed]]:
         "from": part.window.first_day.isoformat(),
         "to": part.window.last_day.isoformat(),
         "timezone_id": report.timezone_id,
-        "show_conversions": True,
-        "show_events": False,
+        **kind.asked,
         "query": {"filters": filters},
     }
     days = LocalDays(ZoneInfo(report.zone), part.window)
 
     def foreign(row: Mapping[str, Any]) -> str:
-        advertiser = str(row["relationship"]["advertiser"]["network_advertiser_id"])
+        one: Mapping[str, Any] = row[kind.inner] if kind.inner else row
+        advertiser = str(one["relationship"]["advertiser"]["network_advertiser_id"])
         if part.advertiser_id is not None and advertiser != str(part.advertiser_id):
             return f"advertiser {advertiser}"
-        return days.foreign(str(row["conversion_unix_timestamp"]))
+        return days.foreign(str(one["conversion_unix_timestamp"]))
 
     def ask(params: Mapping[str, str]) -> Answer:
-        return report.client.post(_CONVERSIONS, json=body, params=params)
+        return report.client.post(kind.path, json=body, params=params)
 
-    return observed_at, _whole("conversions", f"conversions of {part.title}", "conversion_id", ask, foreign)
+    return observed_at, _whole("conversions", f"{kind.title} of {part.title}", kind.id_field, ask, foreign)
 
 
 def entities(client: HttpClient, kind: str) -> list[Listed]:
@@ -124,7 +160,7 @@ def _whole(kind: str, title: str, id_field: str, ask: Ask, foreign: Callable[[Ma
         pages = _pages(kind, title, id_field, ask, foreign)
         if pages is not None:
             return pages
-    raise RetryableError(f"Everflow's {title} moved between its pages while they were read, twice over.", mend=_MOVED)
+    raise RetryableError(f"Everflow's {title} moved between its pages while they were read, twice over.", mend=MOVED)
 
 
 def _pages(
@@ -145,10 +181,10 @@ def _pages(
         except (TypeError, KeyError, ValueError, AttributeError):
             raise DataError(
                 f"Everflow answered with {title} in a form that is not its own.",
-                mend="Nothing was taken; its lists have changed, or base_url is another service's.",
+                mend=CHANGED,
             ) from None
         if strangers:
-            raise RetryableError(f"Everflow answered with {title} of {strangers[0]}, unasked.", mend=_MOVED)
+            raise RetryableError(f"Everflow answered with {title} of {strangers[0]}, unasked.", mend=MOVED)
         before = len(ids)
         ids.update(found)
         pages.append(Listed(answer, len(rows)))
