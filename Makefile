@@ -68,6 +68,7 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 
 	@$(BIN)/python tests/soak/soak.py --runs 200
 	@$(BIN)/python tests/soak/soak.py --runs 200 --warehouse postgres
 	@$(BIN)/python tests/soak/projections.py --seconds 60
+	@$(BIN)/python tests/soak/followers.py --seconds 60
 	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)

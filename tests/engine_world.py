@@ -52,11 +52,11 @@ def wait_for(found, within_s=20.0, every_s=0.05):
 class Process:
     """`signalroom up`, or another command that stays, as a process of its own; its log is the workspace's ``NAME.log``."""
 
-    def __init__(self, root, command="up", name="up", environ=None):
+    def __init__(self, root, command="up", name="up", environ=None, options=("--port", "0")):
         self.root, self.log = Path(root), Path(root) / f"{name}.log"
         program = str(Path(sys.executable).with_name("signalroom"))
-        options = [f"--temporal-option={FAST}"] if command == "up" else []
-        self._command = [program, "--workspace", str(root), command, "--port", "0", *options]
+        more = [f"--temporal-option={FAST}"] if command == "up" else []
+        self._command = [program, "--workspace", str(root), command, *options, *more]
         self._environ = {**os.environ, **(environ or {})}
         self._process = None
 

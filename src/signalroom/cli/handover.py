@@ -101,15 +101,15 @@ def hand_over(address: Path, words: Sequence[str]) -> int:
         except OSError as problem:
             raise ended from problem
         try:
-            incoming = connection.makefile("rb")
-            while head := incoming.read(_HEAD.size):
-                kind, size = _HEAD.unpack(head)
-                body = incoming.read(size)
-                if kind == EXIT:
-                    return int(struct.unpack("!i", body)[0])
-                stream = sys.stdout if kind == OUT else sys.stderr
-                stream.write(body.decode())
-                stream.flush()
+            with connection.makefile("rb") as incoming:
+                while head := incoming.read(_HEAD.size):
+                    kind, size = _HEAD.unpack(head)
+                    body = incoming.read(size)
+                    if kind == EXIT:
+                        return int(struct.unpack("!i", body)[0])
+                    stream = sys.stdout if kind == OUT else sys.stderr
+                    stream.write(body.decode())
+                    stream.flush()
         except struct.error as problem:
             raise ended from problem
         except ConnectionError as problem:

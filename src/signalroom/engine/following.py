@@ -107,12 +107,20 @@ class Following:
         settings = projection(self._room, name)
         made = partial(follower, self._room, settings)
         pulling, sweeping = self._kept(made()), self._kept(made())
-        hinted, hints = self._kept(made()), self._kept(Hints(settings.url.reveal()))
         pull = Loop(
             f"{name} pull", lambda _: 0.0 if pulling.pull().wanted else _IDLE_S,
             ailing=lambda: tuple(pulling.ailing.values()),
         )  # fmt: skip
         sweep = Loop(f"{name} sweep", lambda stop: sweep_all(sweeping, stop))
+        self._pulls.append(pull)
+        yield from (pull, sweep)
+        if settings.follow.listen:
+            yield self._listener(settings, self._kept(made()), pull, sweep)
+        if settings.follow.relay:
+            yield self._relay(settings)
+
+    def _listener(self, settings: ProjectionSettings, hinted: Follower, pull: Loop, sweep: Loop) -> Loop:
+        hints = self._kept(Hints(settings.url.reveal()))
 
         def listen(stop: threading.Event) -> float:
             del stop
@@ -123,19 +131,19 @@ class Following:
                 sweep.wake()
             return 0.0
 
-        self._pulls.append(pull)
-        yield from (pull, sweep, Loop(f"{name} listen", listen))
-        if settings.follow.relay:
-            from signalroom.projections.leader_relay import Relay, Relaying
+        return Loop(f"{settings.name} listen", listen)
 
-            relaying = self._kept(Relaying(Relay(settings.url.reveal(), settings.schema, clock=self._room.clock)))
+    def _relay(self, settings: ProjectionSettings) -> Loop:
+        from signalroom.projections.leader_relay import Relay, Relaying
 
-            def relay(stop: threading.Event) -> float:
-                del stop
-                relaying.turn()
-                return 0.0
+        relaying = self._kept(Relaying(Relay(settings.url.reveal(), settings.schema, clock=self._room.clock)))
 
-            yield Loop(f"{name} relay", relay)
+        def relay(stop: threading.Event) -> float:
+            del stop
+            relaying.turn()
+            return 0.0
+
+        return Loop(f"{settings.name} relay", relay)
 
     def _streams(self, source: str) -> Iterator[Loop]:
         yield from map(self._stream, self._room.streams(source))

@@ -60,6 +60,7 @@ create table pages (
   created_at timestamptz not null,
   updated_at timestamptz not null
 );
+create index pages_owner on pages (owner_id);
 create index pages_team on pages (team_id);
 create unique index pages_team_page on pages (owner_id) where owner_type = 'Team';
 create table donations (

@@ -20,6 +20,11 @@ class FollowSettings:
         "Run the app's relay here too; false where a job of the app's own, or `signalroom leader relay`, does.",
         default=True,
     )
+    listen: bool = setting(
+        "Be told of changes by the app's database; false behind a pooler that shares sessions, where the app asks over"
+        " HTTP and the sweep finds the rest.",
+        default=True,
+    )
     batch_rows: int = setting("Rows asked for in one query.", default=500, unit="rows")
     sweep_s: float = setting("How often rows are looked for whose notification was lost.", default=30.0, unit="s")
     reconcile_s: float = setting(
