@@ -101,6 +101,10 @@ def test_without_a_command_it_shows_the_help():
         (["snyc", "shop"], "There is no command 'snyc'. Did you mean 'sync'?"),
         (["frobnicate"], "There is no command 'frobnicate'. `signalroom --help` lists them."),
         (["sync"], "Missing argument 'SOURCE[.STREAM]'. `signalroom sync --help` shows how it is written."),
+        (
+            ["jobs", "list", "now"],
+            "Got unexpected extra argument (now). `signalroom jobs list --help` shows how it is written.",
+        ),
         (["sync", "shop", "--wndow", "7d"], "No such option '--wndow'. Did you mean '--window'?"),
         (["sync", "shp"], "There is no source 'shp'. Did you mean 'shop'?"),
         (["sync", "shop.order"], "Source 'shop' has no stream 'order'. Did you mean 'orders'?"),

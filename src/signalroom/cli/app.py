@@ -114,7 +114,7 @@ def _with_mend(problem: click.ClickException) -> str:
     ctx = getattr(problem, "ctx", None)
     if ctx is None or "?" in text or "`" in text:
         return text
-    return f"{text} `{ctx.command_path} --help` shows how it is written."
+    return f"{text.rstrip('.')}. `{ctx.command_path} --help` shows how it is written."
 
 
 def _tell(problem: BaseException, sentence: str, session: Session) -> None:
