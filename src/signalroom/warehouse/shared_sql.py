@@ -17,6 +17,7 @@ from signalroom.warehouse.quoting import ident, literal
 WHOSE = "signalroom_agency"
 """Column of a shared table: whose the row is."""
 
+_FEW = 8  # above, Postgres looks a value up in a hash table, and still plans as if it went through the list
 _MERGEABLE = frozenset({"sum", "count", "count_star", "min", "max", "avg", "bool_and", "bool_or"})
 _FUNCTIONS = _MERGEABLE | {
     "abs", "ceil", "ceiling", "concat", "date_trunc", "floor", "greatest", "least", "left", "length", "lower", "ltrim",
@@ -45,10 +46,12 @@ class SharedQuery:
         table: The table, by its name in a manifest.
         days: (column of the table, column of the answer) of each grouping column, if a group whose column is a day can
             be computed again from the rows of that day; empty where it cannot.
+        keys: Columns of the answer that name a row of an agency; empty where the groups are not all shown.
     """
 
     table: str
     days: tuple[tuple[str, str], ...]
+    keys: tuple[str, ...]
     _alias: str
     _chosen: str
     _where: str
@@ -59,7 +62,7 @@ class SharedQuery:
         """Return the SELECT over ``source`` (a quoted name) for these agencies, of some days of a column or of all."""
         alias = ident(self._alias)
         whose = f"{alias}.{ident(AGENCY_COLUMN)}"
-        wanted = [among(whose, agencies), *([on_days(f"{alias}.{ident(day)}", days)] if day else []), self._where]
+        wanted = [_whose(whose, agencies), *([on_days(f"{alias}.{ident(day)}", days)] if day else []), self._where]
         filters = " AND ".join(one for one in wanted if one)
         return (
             f"SELECT {self._chosen}, {whose} AS {ident(WHOSE)} FROM {source} AS {alias} WHERE {filters}"
@@ -69,7 +72,16 @@ class SharedQuery:
 
 def among(column: str, agencies: Sequence[int]) -> str:
     """Return the condition that a row is one of these agencies'."""
-    return f"{column} = ANY(ARRAY[{', '.join(str(int(one)) for one in agencies)}]::bigint[])"
+    return f"{column} = ANY({_array(agencies)})"
+
+
+def _array(agencies: Sequence[int]) -> str:
+    return f"ARRAY[{', '.join(str(int(one)) for one in agencies)}]::bigint[]"
+
+
+def _whose(column: str, agencies: Sequence[int]) -> str:
+    """Return the same for a large table: of many agencies as a join, whose cost the planner knows."""
+    return among(column, agencies) if len(agencies) <= _FEW else f"{column} IN (SELECT unnest({_array(agencies)}))"
 
 
 def on_days(column: str, days: Iterable[date | None]) -> str:
@@ -98,7 +110,7 @@ def shared_query(query: CheckedQuery) -> SharedQuery | None:
     except _ElsewhereError:
         return None
     days = tuple(_days(node)) if _mergeable(node) else ()
-    return SharedQuery(table, days, alias, chosen, where, groups, having)
+    return SharedQuery(table, days, _keys(node), alias, chosen, where, groups, having)
 
 
 class _ElsewhereError(Exception):
@@ -223,15 +235,27 @@ def _mergeable(tree: Any) -> bool:
 
 def _days(node: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Yield (column of the table, column of the answer) of each grouping column that is shown as it is."""
-    shown = [one for one in node["select_list"] if one["class"] == "COLUMN_REF"]
     for group in node["group_expressions"]:
-        found: list[Mapping[str, Any]] = []
-        if group["class"] == "CONSTANT":
-            place = int(group["literal"]["text"]) - 1
-            found = [one for one in node["select_list"][place : place + 1] if one["class"] == "COLUMN_REF"]
-        elif group["class"] == "COLUMN_REF":
-            name = group["column_names"][-1]
-            found = [one for one in shown if one["column_names"][-1] == name]
-            found = found or [one for one in shown if one["alias"] == name]  # a column wins over an alias of its name
-        if found:
-            yield found[0]["column_names"][-1], found[0]["alias"] or found[0]["column_names"][-1]
+        found = _shown(group, node["select_list"])
+        if found is not None and found["class"] == "COLUMN_REF":
+            yield found["column_names"][-1], found["alias"] or found["column_names"][-1]
+
+
+def _keys(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns of the answer that are its groups; none where a group is not shown, or has no name."""
+    found = [_shown(group, node["select_list"]) for group in node["group_expressions"]]
+    names = [one and (one["alias"] or (one.get("column_names") or [""])[-1]) for one in found]
+    return tuple(map(str, names)) if all(names) else ()
+
+
+def _shown(group: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the expression of the answer that is surely this group; None where there is none."""
+    if group["class"] == "CONSTANT":
+        place = int(group["literal"]["text"]) - 1
+        return next(iter(chosen[place : place + 1]), None) if place >= 0 else None
+    if group["class"] != "COLUMN_REF":
+        return None
+    name, shown = group["column_names"][-1], [one for one in chosen if one["class"] == "COLUMN_REF"]
+    found = [one for one in shown if one["column_names"][-1] == name]
+    found = found or [one for one in shown if one["alias"] == name]  # a column wins over an alias of its name
+    return found[0] if found else None
