@@ -163,7 +163,13 @@ def main() -> None:
         readers = Readers(
             stage.dsn, [f"agency_{one.agency_slug}.{one.name}" for one in MANIFESTS.views()[::50]], readers=1
         )
-        found: dict[str, list[float]] = {"one by one": [], "all days": [], "two days": [], "nothing": [], "all rows": []}
+        found: dict[str, list[float]] = {
+            "one by one": [],
+            "all days": [],
+            "two days": [],
+            "nothing": [],
+            "all rows": [],
+        }
         with readers:
             for turn in range(options.rounds):
                 stage.load(f"L{turn}")
