@@ -223,7 +223,7 @@ class Scene:
         told = io.StringIO()
         with contextlib.redirect_stdout(told), contextlib.suppress(RetryableError):  # it was killed meanwhile
             if hand_over(self.root / ".signalroom/up.sock", ["query", "--json", SEEN]) == 0:
-                return [tuple(row.values()) for row in json.loads(told.getvalue())["rows"]]
+                return [tuple(row) for row in json.loads(told.getvalue())["rows"]]
         return []
 
     def users(self):
@@ -306,7 +306,7 @@ def play(scene, seconds, kills, seed):
         for one in threads:
             one.start()
         scene.stop.wait(seconds)
-        while not scene.stop.wait(0.05) and scene.figures.followers_killed < kills:
+        while not scene.stop.wait(0.05) and (scene.figures.followers_killed < kills or not scene.figures.looks):
             pass
         scene.stop.set()
         for one in threads:
