@@ -105,6 +105,7 @@ def test_a_sweep_skips_no_transaction_that_is_under_way(world):
     """A row whose transaction began before the sweep and ends after it is found by the next one."""
     with world.session.transaction():
         world.session.execute("select * from public.reporting_relay(10)")
+        world.leader.connection.execute("insert into teams (name) values ('Blue')")  # begins later and ends before it
         world.follower.sweep("page")
         assert world.pages() == {}
     world.follower.sweep("page")

@@ -178,6 +178,16 @@ def test_another_server_begins_another_epoch(leader, app):
     assert leader.status().epoch == 2
 
 
+def test_two_relays_begin_one_epoch(leader, second, app, elsewhere):
+    app.execute("update reporting_state set timeline = timeline - 1")
+    with leader.connection.transaction():
+        leader.relay()
+        waiting = elsewhere(second.relay)
+        until_it_waits(app, second)
+    assert waiting.result(20) == []
+    assert leader.status().epoch == 2
+
+
 def test_a_relay_whose_snapshot_would_be_from_before_the_lock_is_refused(leader, app):
     donate(app, ONE, 1)
     leader.connection.execute("set default_transaction_isolation = 'repeatable read'")
