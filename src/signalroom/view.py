@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -236,6 +237,13 @@ class ViewLimits:
 
 class ViewStore(Protocol):
     """What a warehouse does for views."""
+
+    def turn(self, limit: int) -> AbstractContextManager[None]:
+        """Return a context that is entered when fewer than ``limit`` are in it, of all who refresh in this warehouse.
+
+        A process that is killed in it is out of it.
+        """
+        ...
 
     def parse(self, sql: str) -> Json:
         """Return the statements of ``sql`` as DuckDB's parser serializes them; raises DataError for no SELECT."""

@@ -176,6 +176,10 @@ class Refresher:
 
     def _group(self, group: Group, *, force: bool) -> tuple[list[Refreshed], int, list[str]]:
         """Compute one group; return what came of it, how many needed nothing after all, and which were taken."""
+        with self._store.turn(self._settings.concurrency):  # before it is leased: a lease does not wait in a queue
+            return self._leased(group, force=force)
+
+    def _leased(self, group: Group, *, force: bool) -> tuple[list[Refreshed], int, list[str]]:
         queries = _TOGETHER if group.together else len(group.pending)
         runs = {
             run.view.name: run

@@ -39,6 +39,7 @@ from signalroom.warehouse.merge import (
 )
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.warehouse.retrying import SetAside
+from signalroom.warehouse.view_turns import Turnstile
 from signalroom.workspace.settings import injected, setting
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class DuckDBWarehouse:
     _connection: Any = field(default=None, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
     _projecting: Any = field(default_factory=threading.RLock, init=False, repr=False)
+    _refreshes: Turnstile = field(default_factory=Turnstile, init=False, repr=False)
 
     @property
     def dialect(self) -> str:
@@ -321,7 +323,7 @@ class DuckDBWarehouse:
         """Return what keeps report views in this file."""
         from signalroom.warehouse.duckdb_views import DuckDBViews
 
-        return DuckDBViews(self._cursor, self._lock)
+        return DuckDBViews(self._cursor, self._lock, self._refreshes)
 
     def projections(self) -> DuckDBProjections:
         """Return what keeps rows of an app's entities in this file; it waits for no merge."""

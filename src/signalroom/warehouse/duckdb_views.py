@@ -21,6 +21,7 @@ from signalroom.warehouse import duckdb_days, duckdb_rows, view_parser, view_pre
 from signalroom.warehouse.duckdb_days import Days
 from signalroom.warehouse.quoting import ident
 from signalroom.warehouse.sealed import Answer, Sealed
+from signalroom.warehouse.view_turns import Turnstile
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,13 +35,18 @@ class DuckDBViews:
 
     def __init__(
         self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
-        turn: AbstractContextManager[Any],
+        turn: AbstractContextManager[Any], refreshes: Turnstile,
     ) -> None:  # fmt: skip
         self._cursor = cursor
         self._turn = turn  # writers of one file take turns: DuckDB refuses the later of two that touch one schema
+        self._refreshes = refreshes
         with self._turn, self._cursor() as connection:
             for statement in (*view_state.DDL, *duckdb_days.DDL):
                 connection.execute(statement)
+
+    def turn(self, limit: int) -> AbstractContextManager[None]:
+        """Return a context for so many refreshes at once; the file has one process, so its threads are all there is."""
+        return self._refreshes.turn(limit)
 
     def parse(self, sql: str) -> Any:
         """Return the statements of ``sql`` as DuckDB's parser serializes them."""

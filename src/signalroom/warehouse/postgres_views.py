@@ -26,6 +26,7 @@ from signalroom.warehouse import (
     postgres_shares,
     view_parser,
     view_state,
+    view_turns,
 )
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.postgres_limits import bound_spill, limited
@@ -53,6 +54,10 @@ class PostgresViews:
                     made = (*view_state.DDL, *postgres_changes.DDL, *postgres_shares.DDL, *postgres_release.DDL)
                     for statement in made:
                         session.execute(connection, statement, [])
+
+    def turn(self, limit: int) -> AbstractContextManager[None]:
+        """Return a context for so many refreshes at once, of all processes that refresh in this database."""
+        return view_turns.turn(self._connect, limit)
 
     def parse(self, sql: str) -> Any:
         """Return the statements of ``sql`` as DuckDB's parser serializes them; what differs, the guard refuses."""

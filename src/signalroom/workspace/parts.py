@@ -217,7 +217,10 @@ class ViewSettings:
     )
     timeout_s: int = setting("Longest one query may take.", default=60, unit="s")
     memory_mb: int = setting("Memory one query may use.", default=512, unit="MB")
-    concurrency: int = setting("Groups of views that are computed at the same time.", default=2)
+    concurrency: int = setting(
+        "Groups of views that are computed at the same time, by all processes that refresh in this warehouse.",
+        default=2,
+    )
     rest_after: int = setting("Failures in a row after which a view is left alone for a while.", default=5)
     rest_hours: int = setting("How long; a changed query is tried at once.", default=6, unit="h")
 
