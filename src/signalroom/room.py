@@ -39,6 +39,7 @@ class Room:
     clock: Clock = field(default_factory=SystemClock)
     _sources: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     _channels: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    _databases: dict[int, Warehouse] = field(default_factory=dict[int, Any], repr=False)
 
     @classmethod
     def open(cls, root: Path, *, clock: Clock | None = None) -> Room:
@@ -69,10 +70,22 @@ class Room:
     @property
     def refresher(self) -> Refresher:
         """What refreshes report views, as of now."""
+        from signalroom.views.databases import Numbered, ViewDatabases
         from signalroom.views.refresh import Refresher
 
+        numbers = Numbered.of(self.workspace).elsewhere
+        elsewhere = {number: lambda number=number: self.database(number).views() for number in numbers}
+        store = ViewDatabases(self.warehouse.views(), elsewhere)
         today = local_today(self.clock, self.workspace.timezone)
-        return Refresher(self.workspace, self.ledger, self.warehouse.views(), self.clock.now(), today)
+        return Refresher(self.workspace, self.ledger, store, self.clock.now(), today)
+
+    def database(self, number: int) -> Warehouse:
+        """Return a database that ``[views.databases]`` gives this number and that is not the warehouse."""
+        from signalroom.views.databases import Numbered
+        from signalroom.warehouse.postgres import PostgresWarehouse
+
+        address = Numbered.of(self.workspace).elsewhere[number]
+        return self._databases.setdefault(number, PostgresWarehouse(url=address))
 
     @cached_property
     def reports(self) -> dict[str, Report]:
@@ -151,6 +164,8 @@ class Room:
 
     def close(self) -> None:
         """Close what was opened."""
+        while self._databases:
+            self._databases.popitem()[1].close()
         for name in ("renderer", "warehouse", "lake", "ledger"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:

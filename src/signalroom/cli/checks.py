@@ -76,6 +76,7 @@ def check_room(room: Room, known: Sequence[str]) -> Iterator[Finding]:
     yield _guarded("ledger", broken, lambda: _ledger(room))
     yield from _plugins(room, broken)
     yield from _apps(room, broken)
+    yield from _databases(room)
     yield _pins(room, broken)
     yield _reports(room)
     yield _models(room) if answers else Finding("models", "not tried: the warehouse comes first", tried=False)
@@ -220,6 +221,18 @@ def _apps(room: Room, broken: set[str]) -> Iterator[Finding]:
             )
 
         yield _guarded(part.path, broken, look)
+
+
+def _databases(room: Room) -> Iterator[Finding]:
+    """Yield what the databases of views other than the warehouse say."""
+    from signalroom.views.databases import Numbered
+
+    for number in sorted(Numbered.of(room.workspace).elsewhere):
+
+        def look(what: str = f"views.databases.{number}", number: int = number) -> Finding:
+            return Finding(what, "can be read and written", room.database(number).check())
+
+        yield _guarded(f"views.databases.{number}", set(), look)
 
 
 def _pins(room: Room, broken: set[str]) -> Finding:

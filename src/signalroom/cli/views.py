@@ -92,7 +92,7 @@ def check(session: Session, as_json: bool) -> None:
     """Read every manifest and say of each what it may not do, and why; computes nothing."""
     with session.room() as room:
         refresher = room.refresher
-        found = [(view, refresher.checked(view.query)) for view in refresher.views()]
+        found = [(view, refresher.ready(view)) for view in refresher.views()]
     wrong = [(view, str(query)) for view, query in found if isinstance(query, SignalRoomError)]
     if as_json:
         print_json({"checked": len(found), "wrong": [{"view": view.name, "problem": told} for view, told in wrong]})

@@ -29,6 +29,7 @@ def import_views(session: Session, source: str, schema: str, as_json: bool, *, d
     """
     from signalroom.ledger.manifest_source import read_source
     from signalroom.view import ManifestSet
+    from signalroom.views.databases import Numbered
     from signalroom.views.files import read_manifests
     from signalroom.views.imported import sort_out
     from signalroom.workspace.environment import is_reference, look_up
@@ -45,7 +46,7 @@ def import_views(session: Session, source: str, schema: str, as_json: bool, *, d
         given, left = sort_out(rows, room.ledger.manifests.all(), read_manifests(root) or ManifestSet())
         if not dry_run:
             room.ledger.manifests.take(given)
-        other = sorted({view.database_id for view in given.views()} - set(room.workspace.views.databases))
+        other = sorted({view.database_id for view in given.views()} - set(Numbered.of(room.workspace).known))
     taken = {name: len(getattr(given, name)) for name in ("agencies", "canned", "assigned", "custom")}
     if as_json:
         wrong = [{"table": one.table, "id": one.id, "reason": one.reason} for one in left]
@@ -56,7 +57,7 @@ def import_views(session: Session, source: str, schema: str, as_json: bool, *, d
         told = ", ".join(f"{count(number)} {name}" for name, number in taken.items())
         click.echo(f"{'Would take' if dry_run else 'Took'} {told}.")
         if other:
-            click.echo(f"[views] databases does not name {', '.join(map(str, other))}: their views will be refused.")
+            click.echo(f"[views.databases] does not name {', '.join(map(str, other))}: their views will be refused.")
     if left:
         raise DataError(
             f"{count(len(left), 'row')} cannot be taken.",

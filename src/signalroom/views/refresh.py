@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from signalroom.errors import ConfigError, DataError, SignalRoomError, nearest
 from signalroom.run import OnProgress, Progress
 from signalroom.view import CheckedQuery, Pending, Preview, Refreshed, View, ViewLimits, ViewStore
+from signalroom.views.databases import Numbered
 from signalroom.views.files import read_manifests
 from signalroom.views.groups import Group, groups_of, in_turn
 from signalroom.views.guard import check
@@ -62,6 +63,7 @@ class Refresher:
         self._limits = ViewLimits(
             tables_of(settings), settings.timeout_s, settings.memory_mb, workspace.timezone
         )  # fmt: skip
+        self._numbered = Numbered.of(workspace)
         self._checked: dict[str, CheckedQuery | SignalRoomError] = {}
 
     def checked(self, query: str) -> CheckedQuery | SignalRoomError:
@@ -72,6 +74,17 @@ class Refresher:
             except SignalRoomError as problem:
                 self._checked[query] = problem
         return self._checked[query]
+
+    def ready(self, view: View) -> CheckedQuery | SignalRoomError:
+        """Return a view's query as the guard reads it, or why the view cannot be computed as its manifest is."""
+        if view.database_id in self._numbered.known:
+            return self.checked(view.query)
+        known = ", ".join(map(str, self._numbered.known))
+        return ConfigError(
+            f"{view.name}: its {view.report_type} manifest {view.manifest_id} asks for database {view.database_id}, "
+            f"and there is {known}.",
+            mend=f'Set database_id, or give the number an address: [views.databases] {view.database_id} = "env:NAME".',
+        )
 
     def views(self) -> tuple[View, ...]:
         """Bring the manifests of ``views/`` into the ledger and return every view there is, sorted by name."""
@@ -94,7 +107,7 @@ class Refresher:
         Raises:
             SignalRoomError: The guard refuses the query, or it fails.
         """
-        query = self.checked(view.query)
+        query = self.ready(view)
         if isinstance(query, SignalRoomError):
             raise query
         return self._store.preview(Pending(view, query, ""), self._limits, samples=samples)
@@ -136,23 +149,19 @@ class Refresher:
         pending: list[tuple[View, CheckedQuery]] = []
         broken: list[Refreshed] = []
         for view in views:
-            query = self.checked(view.query)
-            if view.database_id not in self._settings.databases:
-                known = ", ".join(str(one) for one in self._settings.databases)
-                query = ConfigError(
-                    f"{view.name} asks for connection {view.database_id}, and there is {known}.",
-                    mend="Set database_id, or name its number in [views] databases if it means this warehouse.",
-                )
+            query = self.ready(view)
             if isinstance(query, CheckedQuery):
                 pending.append((view, query))
             else:
                 broken.append(Refreshed(view, error=query))
         tables = sorted({self._limits.tables[name] for _, query in pending for name in query.tables})
         versions = self._store.versions(tables) if tables else {}
-        return [Pending(view, query, self._version(query, versions)) for view, query in pending], broken
+        return [Pending(view, query, self._version(view, query, versions)) for view, query in pending], broken
 
-    def _version(self, query: CheckedQuery, versions: Mapping[str, str]) -> str:
+    def _version(self, view: View, query: CheckedQuery, versions: Mapping[str, str]) -> str:
         """Return a text that changes whenever a query's answer may; empty where that cannot be told."""
+        if view.database_id not in self._numbered.here:
+            return ""  # nobody tells us what came into it
         read = [versions[self._limits.tables[name]] for name in query.tables]
         if not all(read):
             return ""

@@ -237,7 +237,7 @@ class _Conversion:
             tried.append(attempt.problems)
         if isinstance(raw, Mapping) or is_reference(raw):
             # A table meant for a nested dataclass, or a variable that is not set: the details help more.
-            self.problems.extend(tried[next((n for n, arm in enumerate(arms) if dataclasses.is_dataclass(arm)), 0)])
+            self.problems.extend(tried[next((n for n, arm in enumerate(arms) if _takes_table(arm)), 0)])
             return _BAD
         return self._expected(path, " or ".join(type_name(arm) for arm in arms), raw)
 
@@ -339,6 +339,10 @@ def _read_text(hint: Any, text: str) -> Any:
         return readers[hint](text)
     except (KeyError, ValueError, InvalidOperation):
         return _BAD
+
+
+def _takes_table(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or (typing.get_origin(hint) or hint) in _TABLES
 
 
 def type_name(hint: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from signalroom.errors import ConfigError
-from signalroom.workspace.settings import injected, setting
+from signalroom.workspace.settings import Secret, injected, setting
 
 _AGE: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
 _SHARE: Final = re.compile(r"\d{1,4}(\.\d{1,4})?%")
@@ -210,10 +210,12 @@ class ViewSettings:
         factory=list,
         example='["public.clicks"]',
     )
-    databases: list[int] = setting(
-        "Numbers by which manifests name this warehouse in database_id; a manifest with another is refused.",
+    databases: list[int] | Mapping[str, Secret] = setting(
+        "What a manifest's database_id means: a list of numbers for the warehouse, or a table of number and address of "
+        "a Postgres database, in which 1 is the warehouse unless it is given another address. "
+        "A manifest with any other number is refused.",
         factory=lambda: [1],
-        example="[1, 4]",
+        example='{ 4 = "env:ARCHIVE_URL" }',
     )
     timeout_s: int = setting("Longest one query may take.", default=60, unit="s")
     memory_mb: int = setting("Memory one query may use.", default=512, unit="MB")
@@ -228,6 +230,10 @@ class ViewSettings:
         for name in ("timeout_s", "memory_mb", "concurrency", "rest_after"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out.")
+        if isinstance(self.databases, Mapping):
+            for number in self.databases:
+                if not number.isdecimal():
+                    raise ConfigError(f"databases.{number}: it is no number.", mend='Write 4 = "env:NAME".')
 
 
 def known_reports(root: Path) -> list[str]:
