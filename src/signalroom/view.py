@@ -166,8 +166,10 @@ class Refreshed:
         rows: Rows it holds now.
         bytes: Bytes of its rows, as the engine keeps or hands them over.
         seconds: How long its query took; views computed together share one time.
-        memory_mb: The most memory the process that ran its query has held.
-        cpu_percent: Processor time of that process by wall time.
+        memory_mb: The most memory the process that ran its query has held; on Postgres, what the hash tables and sorts
+            of the query's own plan held, and None for a materialized view, whose plan nobody tells.
+        cpu_percent: Processor time of that process by wall time; on Postgres, of the server's process, where it runs on
+            this machine; parallel workers are not in it.
         error: Why the view is as it was, when its query failed.
     """
 

@@ -53,7 +53,8 @@ def test_views_from_first_to_last(views):
     assert ask(views, owners) == [("signalroom_agency_acme",)]
     measured = {one.view.name: one for one in first.refreshed}
     assert (measured["top__acme"].rows, measured["top__acme"].memory_mb) == (200, None)  # a refresh tells nothing
-    assert (measured["daily__acme"].rows, measured["daily__acme"].cpu_percent) == (10, None)
+    assert measured["daily__acme"].rows == 10
+    assert {one.cpu_percent is not None for one in measured.values()} == {True}  # the server is on this machine
     assert (measured["daily__acme"].memory_mb or 0) >= 1
     assert measured["daily__acme"].bytes > 10 * 8
     assert measured["top__acme"].bytes > 200 * 8

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,6 +20,7 @@ from signalroom.failpoints import failpoint
 from signalroom.view import Pending, Refreshed, ViewLimits
 from signalroom.warehouse import postgres_changes, view_state
 from signalroom.warehouse import postgres_session as session
+from signalroom.warehouse.postgres_cpu import Spent
 from signalroom.warehouse.postgres_limits import bound_spill, limited
 from signalroom.warehouse.postgres_plans import run_measured
 from signalroom.warehouse.postgres_roles import SHARES, all_rows, grant_reading, prepare, prepare_reports, role_of
@@ -84,7 +84,7 @@ class Share:
             SignalRoomError: The query failed, or a view could not be published; all of them are as they were, but for
                 those published before.
         """
-        began = time.monotonic()
+        spent = Spent(self._connection)
         failpoint("views.publish.before")
         with session.explained(f"refresh {self._pending[0].view.name}"):
             role = prepare_reports(self._connection, self._limits.tables)
@@ -103,10 +103,10 @@ class Share:
             self._publish(due)
             failpoint("views.publish.after")
             held = self._held()
-        seconds = time.monotonic() - began
+        seconds, cpu = spent.so_far()
         memory_mb = None if memory is None else max(1, round(memory / 2**20))
         return [
-            Refreshed(one.view, held[one.view.agency_id].rows, held[one.view.agency_id].bytes, seconds, memory_mb)
+            Refreshed(one.view, held[one.view.agency_id].rows, held[one.view.agency_id].bytes, seconds, memory_mb, cpu)
             for one in self._pending
         ]
 

@@ -9,7 +9,6 @@ and swapped in under its name.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from signalroom.warehouse import (
     view_turns,
 )
 from signalroom.warehouse import postgres_session as session
+from signalroom.warehouse.postgres_cpu import Spent
 from signalroom.warehouse.postgres_limits import bound_spill, limited
 from signalroom.warehouse.postgres_roles import grant_reading, prepare, role_of, rows_of
 from signalroom.warehouse.postgres_shares import Share, drop_unused, shares_beneath
@@ -133,7 +133,7 @@ class _One:
 
     def refresh(self) -> Refreshed:
         """Bring the view to its query and its inputs, and return what it holds."""
-        began = time.monotonic()
+        spent = Spent(self._connection)
         view = self._one.view
         prepare(self._connection, view.agency_id, view.agency_slug, self._limits)
         failpoint("views.publish.before")
@@ -159,7 +159,8 @@ class _One:
             failpoint("views.publish.after")
             size = f"SELECT count(*), pg_relation_size({literal(self._name)}) FROM {self._name}"
             rows, held = session.execute(self._connection, size, [])[0]
-        return Refreshed(view, int(rows), int(held), time.monotonic() - began)
+        seconds, cpu = spent.so_far()
+        return Refreshed(view, int(rows), int(held), seconds, cpu_percent=cpu)
 
     def _drop_past(self, barrier: str) -> None:
         """Drop a barrier view that stepped aside, unless another view of the agency stands on it still."""
