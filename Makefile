@@ -16,6 +16,7 @@ ROUNDS ?= 1
 EVERY ?= 20
 # And how many due times killed senders share.
 DUE ?= 2000
+QUERIES ?= 10000
 EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
@@ -62,7 +63,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check format, style, types, layers, depende
 	@$(BIN)/yamllint --strict deploy
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 
-proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 due times; print the figures (an hour; ROUNDS=25 for a release)
+proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 due times; print the figures (an hour; ROUNDS=25 QUERIES=100000 for a release)
 	@$(BIN)/python tests/crash/proof.py --seed $(SEED) --rounds $(ROUNDS)
 	@$(BIN)/python tests/crash/cuts.py --seed $(SEED) --every $(EVERY)
 	@$(BIN)/python tests/soak/soak.py --runs 200
@@ -70,6 +71,7 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 
 	@$(BIN)/python tests/soak/projections.py --seconds 60
 	@$(BIN)/python tests/soak/followers.py --seconds 60
 	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)
+	@$(BIN)/python tests/fuzz_manifests.py --seed $(SEED) --queries $(QUERIES)
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1
