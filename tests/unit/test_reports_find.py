@@ -177,6 +177,24 @@ def test_reports_share_queries_and_charts_and_differ_in_what_they_bind(tmp_path)
     ]
 
 
+def test_a_calculation_has_one_place_that_queries_include(tmp_path):
+    put(tmp_path, "_cpa.sql", "-- Never by zero;\n  cost / nullif(n, 0) as cpa -- a ratio\n")
+    put(
+        tmp_path, "_daily.sql", "-- name: overall one\nselect\n  -- include: _cpa.sql\nfrom t where d = :report_date;\n"
+    )
+    own = "-- name: own\nselect *,\n    --include : _cpa.sql  \nfrom u;\n-- name: last\nselect 1"
+    put(tmp_path, "one/one.sql", f"-- include: _daily.sql\n{own}")
+    put(tmp_path, "one/one.sms.j2", "hi")
+    cpa = "-- Never by zero;\n  cost / nullif(n, 0) as cpa -- a ratio"
+    assert [(query.name, query.sql, query.line) for query in find_reports(tmp_path)["one"].queries] == [
+        ("overall", f"select\n{cpa}\nfrom t where d = :report_date", 2),
+        ("own", f"select *,\n{cpa}\nfrom u", 3),
+        ("last", "select 1", 7),
+    ]
+    with pytest.raises(ConfigError, match="has no folder"):
+        split_queries(own, "a.sql")
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
@@ -188,10 +206,21 @@ def test_reports_share_queries_and_charts_and_differ_in_what_they_bind(tmp_path)
         ("-- include: _daily.sql", "reports/_daily.sql: the query 'overall' uses the unknown parameter :project"),
         ("-- bind: project = a\n-- include: _daily.sql\n-- name: overall\nselect 1", "two queries 'overall'"),
         ("-- bind: overall = a\n-- bind: project = a\n-- include: _daily.sql", "which is a query too"),
+        ("-- include: _binds.sql", "reports/_binds.sql includes or binds something"),
+        ("-- name: a\nselect\n-- include: _none.sql", "includes '_none.sql', which is no shared file"),
+        (
+            "-- name: a\nselect\n-- include: _daily.sql",
+            "the query 'a' includes '_daily.sql', which is more than a piece",
+        ),
+        ("-- name: a\nselect\n-- include: _nested.sql", "which is more than a piece"),
+        ("-- name: a\nselect 1 as x\n-- include: _piece.sql", "uses the unknown parameter :zone"),
     ],
 )
 def test_what_is_shared_wrongly_is_named(tmp_path, sql, said):
     put(tmp_path, "_daily.sql", SHARED)
+    put(tmp_path, "_binds.sql", f"-- bind: project = a\n{SHARED}")
+    put(tmp_path, "_nested.sql", "1 as x,\n  -- include: _piece.sql\n")
+    put(tmp_path, "_piece.sql", "-- A piece.\n, :zone as y\n")
     put(tmp_path, "one/one.sql", sql)
     put(tmp_path, "one/one.sms.j2", "hi")
     with pytest.raises(ConfigError) as caught:

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from signalroom.blocktext import as_text
 from signalroom.channels.mail import to_email
+from signalroom.clients.durable import sync_folder
 from signalroom.clock import Clock, SystemClock
 from signalroom.errors import DataError, RetryableError
 from signalroom.failpoints import failpoint
@@ -113,7 +114,7 @@ class FileChannel:
             link.symlink_to(Path("..", wanted.relative_to(self.folder)))
         except FileExistsError:
             return _placed(link) or wanted
-        _sync(link.parent)
+        sync_folder(link.parent)
         return wanted
 
     def _write(self, files: Mapping[str, bytes], final: Path) -> str:
@@ -124,7 +125,7 @@ class FileChannel:
             for name, body in files.items():
                 failpoint("channels.file.write")
                 _write_synced(staged / name, body)
-            _sync(staged)
+            sync_folder(staged)
             final.parent.mkdir(parents=True, exist_ok=True)
             failpoint("channels.file.rename.before")
             try:
@@ -135,7 +136,7 @@ class FileChannel:
                 return str(final)  # another scheduler wrote it first; a folder with files in it is never replaced
             failpoint("channels.file.rename.after")
             for folder in (final.parent, final.parent.parent, self.folder):
-                _sync(folder)
+                sync_folder(folder)
             return str(final)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -227,11 +228,3 @@ def _write_synced(path: Path, body: bytes) -> None:
         sink.write(body)
         sink.flush()
         os.fsync(sink.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

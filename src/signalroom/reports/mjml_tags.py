@@ -41,6 +41,21 @@ _SECTION = _BACKGROUND | _BORDER | _PADDING | {"direction", "full-width", "text-
 _COLUMN = _BORDER | _INNER_BORDER | _PADDING | {"background-color", "direction", "vertical-align", "width"}
 _IMAGE = frozenset({"alt", "height", "max-height", "sizes", "src", "srcset", "usemap", "width", "fluid-on-mobile"})
 
+_ACCORDION = frozenset(
+    {
+        "border",
+        "font-family",
+        "icon-align",
+        "icon-height",
+        "icon-position",
+        "icon-unwrapped-alt",
+        "icon-unwrapped-url",
+        "icon-width",
+        "icon-wrapped-alt",
+        "icon-wrapped-url",
+    }
+)
+
 EVERYWHERE: Final = frozenset({"mj-class", "css-class"})
 """Attributes that each tag of the body takes."""
 
@@ -141,35 +156,8 @@ ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
         "ico-text-transform",
     },
     "mj-navbar-link": _PADDING | _FONT | _LINK,
-    "mj-accordion": _PADDING
-    | {
-        "border",
-        "container-background-color",
-        "font-family",
-        "icon-align",
-        "icon-height",
-        "icon-position",
-        "icon-unwrapped-alt",
-        "icon-unwrapped-url",
-        "icon-width",
-        "icon-wrapped-alt",
-        "icon-wrapped-url",
-    },
-    "mj-accordion-element": frozenset(
-        {
-            "background-color",
-            "border",
-            "font-family",
-            "icon-align",
-            "icon-height",
-            "icon-position",
-            "icon-unwrapped-alt",
-            "icon-unwrapped-url",
-            "icon-width",
-            "icon-wrapped-alt",
-            "icon-wrapped-url",
-        }
-    ),
+    "mj-accordion": _PADDING | _ACCORDION | {"container-background-color"},
+    "mj-accordion-element": _ACCORDION | {"background-color"},
     "mj-accordion-title": _PADDING | {"background-color", "color", "font-family", "font-size", "font-weight"},
     "mj-accordion-text": _PADDING | _FONT | {"background-color"},
     "mj-carousel": _BOX

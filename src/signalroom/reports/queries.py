@@ -9,13 +9,14 @@
     select date, revenue from daily_performance where date > :report_date - 14;
 
 ``one`` is a single record (or none); ``many``, the default, a list. ``:report_date`` and ``:timezone`` are bound
-by the warehouse's driver, never pasted into the text.
+by the warehouse's driver, never pasted into the text. A line ``-- include: _cpa.sql`` inside a query stands for the
+text of that file (:mod:`signalroom.reports.sqlfiles`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from signalroom.errors import ConfigError, nearest
@@ -24,7 +25,8 @@ PARAMETERS = ("report_date", "timezone")
 RESERVED = ("as_of", "charts", "link", "notes", "report", "report_date", "timezone", "title")
 """Names that templates already have; a query may not take one."""
 
-_TITLE = re.compile(r"^--\s*name\s*:\s*(?P<rest>.*?)\s*$")
+_TITLE = re.compile(r"^\s*--\s*name\s*:\s*(?P<rest>.*?)\s*$", re.MULTILINE)
+_INCLUDE = re.compile(r"^[ \t]*--\s*include\s*:\s*(?P<name>.*?)\s*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOKEN = re.compile(
     r"""
@@ -57,13 +59,16 @@ class Query:
     line: int
 
 
-def split_queries(text: str, where: str, known: Sequence[str] = PARAMETERS) -> tuple[Query, ...]:
+def split_queries(
+    text: str, where: str, known: Sequence[str] = PARAMETERS, fragment: Callable[[str], str] | None = None
+) -> tuple[Query, ...]:
     """Return the named SELECTs of a report's SQL file, in their order.
 
     Args:
         text: The file's text.
         where: The file as an error should name it.
         known: The parameters that are bound.
+        fragment: Returns the text of a file that a query includes; None where nothing can be included.
 
     Raises:
         ConfigError: A statement without a name, a name used twice or reserved, an unknown parameter, a statement
@@ -74,7 +79,8 @@ def split_queries(text: str, where: str, known: Sequence[str] = PARAMETERS) -> t
         name, one = _read_title(title, f"{where} line {line}")
         if name in {query.name for query in queries}:
             raise ConfigError(f"{where} line {line} names a second query {name!r}.", mend="Give each its own name.")
-        queries.append(_read_query(name, body, line + 1, one=one, where=where, known=known))
+        whole = _with_fragments(body, f"{where}: the query {name!r}", fragment)
+        queries.append(_read_query(name, whole, line + 1, one=one, where=where, known=known))
     if not queries:
         raise ConfigError(
             f"{where} holds no query.", mend="Put a line such as `-- name: overall one` above each SELECT."
@@ -86,7 +92,7 @@ def _sections(text: str, where: str) -> Iterator[tuple[str, int, str]]:
     """Yield (title, its line, SQL below it); only comments may stand above the first title."""
     title, start, body = "", 0, list[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        found = _TITLE.match(line.strip())
+        found = _TITLE.match(line)
         if found is None:
             body.append(line)
             continue
@@ -99,6 +105,23 @@ def _sections(text: str, where: str) -> Iterator[tuple[str, int, str]]:
         yield title, start, "\n".join(body)
     else:
         _only_comments("\n".join(body), where)
+
+
+def _with_fragments(body: str, where: str, fragment: Callable[[str], str] | None) -> str:
+    """Return a query's text with each line that includes a file replaced by what is in it."""
+
+    def fill(found: re.Match[str]) -> str:
+        if fragment is None:
+            raise ConfigError(f"{where} includes {found['name']!r}, and has no folder.", mend="Write it out.")
+        text = fragment(found["name"])
+        if _TITLE.search(text) or _INCLUDE.search(text):
+            raise ConfigError(
+                f"{where} includes {found['name']!r}, which is more than a piece of a query.",
+                mend="Take the `-- name:` and `-- include:` lines out of it, or include it above the first query.",
+            )
+        return text.rstrip()
+
+    return _INCLUDE.sub(fill, body)
 
 
 def _only_comments(text: str, where: str) -> None:

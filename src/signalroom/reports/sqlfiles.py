@@ -6,8 +6,16 @@ Two reports that differ in one value share everything else::
     -- bind: project = EXP
     -- include: _daily.sql
 
-``include`` names a file of ``reports/`` or of the report's own folder that starts with ``_``. A bound value is a text;
-queries use it as ``:project``, by the driver and never pasted in, and templates as ``project``.
+``include`` names a file of ``reports/`` or of the report's own folder that starts with ``_``. Above the first query it
+brings that file's queries; inside a query, the line stands for the file's text, so that a calculation has one place::
+
+    -- name: overall one
+    select conversions, cost,
+      -- include: _cpa.sql
+    from day;
+
+A bound value is a text; queries use it as ``:project``, by the driver and never pasted in, and templates as
+``project``.
 """
 
 from __future__ import annotations
@@ -39,13 +47,21 @@ def read_queries(file: Path, where: str) -> tuple[tuple[Query, ...], Mapping[str
     text = file.read_text(encoding="utf-8")
     shared, values = _directives(text, where)
     known = (*PARAMETERS, *values)
+
+    def fragment(name: str) -> str:
+        return shared_file(file.parent, name, where).read_text(encoding="utf-8")
+
     queries: list[Query] = []
     for name in shared:
-        queries += split_queries(
-            shared_file(file.parent, name, where).read_text(encoding="utf-8"), f"reports/{name}", known
-        )
+        brought, place = fragment(name), f"reports/{name}"
+        if any(_directives(brought, place)):
+            raise ConfigError(
+                f"{place} includes or binds something for the queries it shares.",
+                mend="Do that in the SQL file of each report that includes it.",
+            )
+        queries += split_queries(brought, place, known, fragment)
     if not shared or _TITLE.search(text):
-        queries += split_queries(text, where, known)
+        queries += split_queries(text, where, known, fragment)
     names = [query.name for query in queries]
     for name in names:
         if names.count(name) > 1:
@@ -70,6 +86,9 @@ def shared_file(folder: Path, name: str, where: str) -> Path:
 
 
 def _directives(text: str, where: str) -> tuple[Sequence[str], dict[str, str]]:
+    """Return what a file says above its first query: the files whose queries it brings, and what it binds."""
+    first = _TITLE.search(text)
+    text = text[: first.start()] if first else text
     shared: list[str] = []
     values: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,52 +1,38 @@
 -- The daily summary of one advertiser (:project): every number of one local day, and what it stands on.
 --
--- Runs unchanged on DuckDB and Postgres. cpa = cost / conversions, half up to the cent, null without conversions: it
--- is counted in whole half cents, because DuckDB divides decimals as floats and 1.15 / 2 would round down there.
+-- Runs unchanged on DuckDB and Postgres.
 
 -- name: overall one
 with day as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date = cast(:report_date as date) and advertiser = :project
 )
-select conversions, revenue, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, revenue, cost,
+  -- include: _cpa.sql
 from day;
 
 -- name: internal one
 with day as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date = cast(:report_date as date) and advertiser = :project and is_internal
 )
-select conversions, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, cost,
+  -- include: _cpa.sql
 from day;
 
 -- name: external one
 with day as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date = cast(:report_date as date) and advertiser = :project and not is_internal
 )
-select conversions, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, cost,
+  -- include: _cpa.sql
 from day;
 
 -- name: top many
@@ -60,11 +46,8 @@ with days as (
   where date = cast(:report_date as date) and advertiser = :project
   group by affiliate_label, is_internal
 )
-select label, conversions, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa,
-  is_internal
+select label, conversions, is_internal,
+  -- include: _cpa.sql
 from days
 where conversions > 0
 order by conversions desc, label collate "C", is_internal
@@ -107,15 +90,10 @@ where date = cast(:report_date as date) and advertiser is null;
 -- name: previous one
 with day as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date = cast(:report_date as date) - 1 and advertiser = :project
 )
-select conversions, revenue, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, revenue, cost,
+  -- include: _cpa.sql
 from day;

@@ -20,10 +20,7 @@ with week as (
   select
     affiliate_label as label,
     is_internal,
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date > cast(:report_date as date) - 7 and date <= cast(:report_date as date)
   group by affiliate_label, is_internal
@@ -42,11 +39,8 @@ select
   week.revenue,
   cost,
   cast(week.revenue - cost as decimal(18, 2)) as margin,
-  case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa,
-  week_before.revenue as revenue_before
+  week_before.revenue as revenue_before,
+  -- include: _cpa.sql
 from week
 left join week_before on week_before.label = week.label and week_before.is_internal = week.is_internal
 where week.revenue > 0

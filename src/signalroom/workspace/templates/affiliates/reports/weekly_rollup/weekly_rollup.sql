@@ -5,33 +5,23 @@
 -- name: week one
 with days as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date > cast(:report_date as date) - 7 and date <= cast(:report_date as date)
 )
-select conversions, revenue, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, revenue, cost,
+  -- include: _cpa.sql
 from days;
 
 -- name: week_before one
 with days as (
   select
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date > cast(:report_date as date) - 14 and date <= cast(:report_date as date) - 7
 )
-select conversions, revenue, cost, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa
+select conversions, revenue, cost,
+  -- include: _cpa.sql
 from days;
 
 -- name: projects many
@@ -39,19 +29,15 @@ with weeks as (
   select
     coalesce(advertiser, 'Not mapped') as project,
     date > cast(:report_date as date) - 7 as is_now,
-    cast(coalesce(sum(conversions), 0) as bigint) as conversions,
-    cast(coalesce(sum(everflow_revenue), 0) as decimal(18, 2)) as revenue,
-    cast(coalesce(sum(cost), 0) as decimal(18, 2)) as cost,
-    cast(coalesce(sum(cost), 0) * 200 as bigint) + cast(coalesce(sum(conversions), 0) as bigint) as half_cents
+    -- include: _sums.sql
   from public.daily_performance
   where date > cast(:report_date as date) - 14 and date <= cast(:report_date as date)
   group by 1, 2
 ),
 priced as (
-  select weeks.*, case
-    when conversions > 0 then
-      cast((half_cents - mod(half_cents, 2 * conversions)) / (2 * conversions) * 0.01 as decimal(18, 2))
-  end as cpa from weeks
+  select weeks.*,
+    -- include: _cpa.sql
+  from weeks
 )
 select
   project,
