@@ -56,6 +56,17 @@ def rows(report: str):
             return daily_rows()
 
 
+def changed(value, names, put):
+    """Return rows with ``put(value)`` in place of what stands in columns ``names`` (all numbers for none)."""
+    if isinstance(value, dict):
+        return {
+            key: put(inner) if key in names or (not names and isinstance(inner, int | Decimal) and not isinstance(inner, bool))
+            else changed(inner, names, put)
+            for key, inner in value.items()
+        }  # fmt: skip
+    return [changed(inner, names, put) for inner in value] if isinstance(value, list) else value
+
+
 def an_alert(what="open", **changes):
     """Return what an alert's message shows."""
     at = ABOUT["as_of"]

@@ -32,6 +32,8 @@ _EMOJI = {
     ":white_circle:": "○",
     ":hourglass_flowing_sand:": "⏳",
     ":trophy:": "🏆",
+    ":rotating_light:": "🚨",
+    ":white_check_mark:": "✅",
 }
 _RULE = "─" * 48
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -20,13 +20,14 @@ h2 { font-size: 18px; line-height: 1.3; margin: 6px 0 4px; font-weight: 800; }
 code { font: 12px Menlo, Consolas, monospace; color: #c01343; background: #f6f6f6; border: 1px solid #ddd;
   border-radius: 3px; padding: 1px 3px; }
 hr { border: 0; border-top: 1px solid #ddd; margin: 12px 0; }
-figure { margin: 12px 0; border: 1px solid #ddd; border-radius: 8px; padding: 12px 14px 10px; }
+h2, .section, .fields, .context { overflow-wrap: anywhere; }
+figure { overflow-x: auto; margin: 12px 0; border: 1px solid #ddd; border-radius: 8px; padding: 12px 14px 10px; }
 figcaption { font-weight: 700; margin-bottom: 6px; font-size: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: #616061; font-weight: 600; border-bottom: 1px solid #ddd; padding: 4px 8px 4px 0; }
 td { padding: 5px 8px 5px 0; border-bottom: 1px solid #f0f0f0; }
 tr:last-child td { border-bottom: 0; }
-th.number, td.number { text-align: right; padding-right: 0; }
+th.number, td.number { text-align: right; padding-left: 8px; white-space: nowrap; }
 .button { display: inline-block; border: 1px solid #bbb; border-radius: 5px; padding: 5px 12px; font-weight: 700;
   font-size: 13.5px; margin: 8px 0; }
 .legend { color: #616061; font-size: 12px; }
@@ -36,7 +37,11 @@ svg text { font: 11px Lato, Helvetica, Arial, sans-serif; fill: #616061; }
 """
 COLOURS = ("#1264a3", "#e8912d", "#2eb67d", "#e01e5a", "#611f69", "#717274")
 WIDE, HIGH = 560, 150
-SIGNS = {":hourglass_flowing_sand:": "◷"}  # a font without pictures has this one
+SIGNS = {
+    ":hourglass_flowing_sand:": "◷",
+    ":rotating_light:": "⚠",
+    ":white_check_mark:": "✓",
+}  # a font without pictures has these
 
 
 def page(blocks, time):

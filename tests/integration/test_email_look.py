@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
-TEMPLATE = ("weekly_rollup", "affiliate_leaderboard", "state_heatmap")
-OTHERS = (*TEMPLATE, "alert", "digest")
+LARGE = (Decimal("1234567.89"), Decimal("-123456.78"), 987_654_321_098)
+TEMPLATE = ("daily_ccw", "weekly_rollup", "affiliate_leaderboard", "state_heatmap")
+OTHERS = (*TEMPLATE[1:], "alert", "digest")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
@@ -54,13 +56,24 @@ def pages(tmp_path_factory):
     others["alert"] = handed_report(folder, "alert"), template_reports.an_alert()
     others["digest"] = handed_report(folder, "digest"), template_reports.a_digest()
     try:
-        return {
-            name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT))
-            for name, (report, data) in others.items()
-        } | {
-            name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT, link="https://example.com/r"))
-            for name, data in (("plain", rows()), ("hostile", hostile), ("nothing", nothing))
-        }
+        return (
+            {
+                name: save(folder / f"{name}.html", renderer.render(report, data, **ABOUT))
+                for name, (report, data) in others.items()
+            }
+            | {
+                name: save(
+                    folder / f"{name}.html", renderer.render(report, data, **ABOUT, link="https://example.com/r")
+                )
+                for name, data in (("plain", rows()), ("hostile", hostile), ("nothing", nothing))
+            }
+            | {
+                (name, figure): save(folder / f"{name}{figure}.html", renderer.render(others[name][0], data, **ABOUT))
+                for name in TEMPLATE
+                for figure in LARGE
+                for data in [template_reports.changed(template_reports.rows(name), (), lambda _, figure=figure: figure)]
+            }
+        )
     finally:
         renderer.close()
 
@@ -86,6 +99,17 @@ def test_nothing_runs_over_and_every_picture_speaks(browser, pages, name, width,
         assert alt
         assert natural == 1200
         assert shown >= min(width, 640) - 60
+    page.close()
+
+
+@pytest.mark.parametrize("figure", LARGE, ids=str)
+@pytest.mark.parametrize("name", TEMPLATE)
+def test_figures_of_millions_push_nothing_out_of_a_phone(browser, pages, name, figure):
+    page = browser.new_page(viewport={"width": 375, "height": 800})
+    page.goto(pages[name, figure].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    names = page.evaluate("[...document.querySelectorAll('td.name')].map(cell => cell.getBoundingClientRect().width)")
+    assert min(names) >= 64, "room for a word"
     page.close()
 
 

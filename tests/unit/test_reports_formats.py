@@ -44,6 +44,22 @@ def test_short_dollars(value, said):
     assert formats.usd_short(value) == said
 
 
+@pytest.mark.parametrize(
+    ("value", "cents", "whole", "number"),
+    [
+        (Decimal("-1234.5"), "-$1,234.50", "-$1,235", "-1,235"),
+        (Decimal("123456.78"), "$123,456.78", "$123,457", "123,457"),
+        (Decimal("1234567.89"), "$1,234,568", "$1,234,568", "1,234,568"),
+        (987654321098, "$987.7B", "$987.7B", "987.7B"),
+        (0, "$0.00", "$0", "0"),
+        (None, "n/a", "n/a", "n/a"),
+    ],
+)
+def test_what_would_push_its_neighbours_out_is_written_shorter(value, cents, whole, number):
+    assert (formats.usd_fit(value), formats.usd_fit(value, 12, 0), formats.count_fit(value)) == (cents, whole, number)
+    assert formats.cpa(value, 1, 12) == cents
+
+
 @pytest.mark.parametrize("value", [1.5, True, "12", Decimal("NaN"), Decimal("Infinity")])
 def test_what_is_no_exact_number_is_refused(value):
     with pytest.raises(DataError):
@@ -70,6 +86,8 @@ def test_cpa_without_conversions_is_never_zero_dollars():
         (5, None, "n/a"),
         (-50, -100, "▲ 50.0%"),
         (10_001, 10_000, "no change"),
+        (1099, 100, "▲ 999.0%"),
+        (60_000, Decimal("0.01"), "▲ over 999%"),
     ],
 )
 def test_delta(now, before, said):
@@ -124,7 +142,15 @@ def test_sparkline_keeps_gaps():
 
 @given(st.decimals(allow_nan=False, allow_infinity=False) | st.integers())
 def test_every_exact_number_can_be_written(value):
-    for write in (formats.usd, formats.usd2, formats.usd_short, formats.count, formats.count_short):
+    for write in (
+        formats.usd,
+        formats.usd2,
+        formats.usd_short,
+        formats.count,
+        formats.count_short,
+        formats.usd_fit,
+        formats.count_fit,
+    ):
         said = write(value)
         assert 0 < len(said) < 40
         assert "-" not in said or value < 0 or "e-" in said

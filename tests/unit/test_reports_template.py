@@ -3,6 +3,9 @@
 import re
 from datetime import date
 from decimal import Decimal
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,11 +13,12 @@ from hypothesis import strategies as st
 
 from daily_ccw import ABOUT, built_in
 from signalroom.blocktext import MAX_BLOCKS, MAX_CHARACTERS, as_text, check_blocks
-from signalroom.reports.finding import HANDED, handed_report
+from signalroom.reports.finding import HANDED, SHIPPED, handed_report
 from signalroom.reports.render import Renderer
 from signalroom.smstext import segments
-from template_reports import REPORTS, an_alert, rows
+from template_reports import REPORTS, an_alert, changed, rows
 
+TEMPLATE = Path(str(files("signalroom.workspace") / "templates/affiliates/reports"))
 NAMES = ("label", "project", "note")
 HOSTILE = (
     "<script>alert(1)</script> & <!channel> <@U1> {{ 7 * 7 }}",
@@ -45,17 +49,6 @@ def within_limits(message):
         assert "None" not in form.replace("None given", "")
 
 
-def changed(value, names, put):
-    """Return rows with ``put(value)`` in place of what stands in columns ``names`` (all numbers for none)."""
-    if isinstance(value, dict):
-        return {
-            key: put(inner) if key in names or (not names and isinstance(inner, int | Decimal) and not isinstance(inner, bool))
-            else changed(inner, names, put)
-            for key, inner in value.items()
-        }  # fmt: skip
-    return [changed(inner, names, put) for inner in value] if isinstance(value, list) else value
-
-
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_plain_day_says_how_old_it_is_in_every_form(reports, name):
     found, renderer = reports
@@ -81,6 +74,10 @@ def test_nothing_is_not_available_and_never_a_zero(reports, name):
     message = renderer.render(found[name], empty, **ABOUT)
     within_limits(message)
     assert "n/a" in message.sms
+    fields = [field["text"] for block in message.blocks for field in block.get("fields", ())]
+    assert all(field.count("n/a") == 1 for field in fields), "what is not known has no change"
+    pairs = {(one["type"], after["type"]) for one, after in pairwise(message.blocks)}
+    assert not pairs & {("divider", "context"), ("divider", "actions"), ("divider", "divider")}, "a line above nothing"
     assert "$0" not in message.text + as_text(message.blocks)
     assert "No source has reported." in message.text
     assert all("no data" in image.alt for image in message.images)
@@ -118,6 +115,13 @@ def test_any_row_can_be_shown(reports, name):
         within_limits(renderer.render(found[name], shown, **(ABOUT | {"report_date": day})))
 
     any_rows()
+
+
+@pytest.mark.parametrize("source", [*TEMPLATE.rglob("*.j2"), *SHIPPED.rglob("*.j2")], ids=lambda path: path.name)
+def test_every_sign_of_a_template_is_one_that_plain_text_shows(source):
+    named = re.findall(r":[a-z_]+:", source.read_text())
+    text = as_text([{"type": "section", "text": {"type": "mrkdwn", "text": " ".join(named)}}])
+    assert not re.search(r":\w+:", text)
 
 
 def test_the_map_draws_states_and_tells_them(reports):

@@ -38,6 +38,22 @@ def usd_short(value: Number | None) -> str:
     return NOT_AVAILABLE if value is None else _signed("$", *_short(_number(value, "usd_short")))
 
 
+def usd_fit(value: Number | None, width: int = 11, places: Literal[0, 2] = 2) -> str:
+    """Return dollars in a column beside others: a mail on a phone has room for about thirty characters of figures.
+
+    Args:
+        value: The amount.
+        width: Characters at most; what has more is written in whole dollars, or at last as :func:`usd_short` does.
+        places: 2 with cents where they fit, 0 without.
+    """
+    return _fitting(width, value, *([usd2] if places else []), usd, usd_short)
+
+
+def count_fit(value: Number | None, width: int = 9) -> str:
+    """Return a whole number, or where that is more than ``width`` characters a short one, e.g. ``12.3M``."""
+    return _fitting(width, value, count, count_short)
+
+
 def count(value: Number | None) -> str:
     """Return a whole number, e.g. ``1,234``."""
     return NOT_AVAILABLE if value is None else _signed("", *_fixed(_number(value, "count"), 0))
@@ -65,16 +81,17 @@ def ratio(part: Number | None, whole: Number | None) -> Decimal | None:
     return _number(part, "ratio") / _number(whole, "ratio")
 
 
-def cpa(value: Number | None, conversions: Any = _UNASKED) -> str:
+def cpa(value: Number | None, conversions: Any = _UNASKED, width: int = 40) -> str:
     """Return a cost per conversion, e.g. ``$13.64``; ``n/a`` when there were no conversions.
 
     Args:
         value: The CPA; None when the query divided by nothing.
         conversions: The conversions behind it, where the query did not already turn 0 into null.
+        width: Characters at most, as in :func:`usd_fit`.
     """
     if value is None or (conversions is not _UNASKED and (conversions is None or conversions == 0)):
         return NOT_AVAILABLE
-    return usd2(value)
+    return usd_fit(value, width)
 
 
 def change(now: Number | None, before: Number | None) -> Decimal | None:
@@ -85,14 +102,14 @@ def change(now: Number | None, before: Number | None) -> Decimal | None:
 
 
 def delta(now: Number | None, before: Number | None) -> str:
-    """Return the change since ``before`` in words, e.g. ``▲ 12.3%``, ``▼ 4.0%``, ``no change`` or ``n/a``."""
+    """Return the change since ``before`` in words, e.g. ``▲ 12.3%``, ``▲ over 999%``, ``no change`` or ``n/a``."""
     moved = change(now, before)
     if moved is None:
         same = now is not None and before is not None and now == before
         return "no change" if same else NOT_AVAILABLE
     if abs(moved) < Decimal("0.0005"):
         return "no change"
-    return f"{'▲' if moved > 0 else '▼'} {pct(abs(moved))}"
+    return f"{'▲' if moved > 0 else '▼'} {pct(abs(moved)) if abs(moved) < 10 else 'over 999%'}"
 
 
 def mood(now: Number | None, before: Number | None, good: Literal["up", "down", "none"] = "up") -> str:
@@ -186,6 +203,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "change": change,
     "choose": choose,
     "count": count,
+    "count_fit": count_fit,
     "count_short": count_short,
     "counted": counted,
     "cpa": cpa,
@@ -200,6 +218,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "sparkline": sparkline,
     "usd": usd,
     "usd2": usd2,
+    "usd_fit": usd_fit,
     "usd_short": usd_short,
 }
 """Name in templates -> function; its first argument is what stands before the bar."""
@@ -224,6 +243,12 @@ def _day(value: object, what: str) -> date:
 
 def _money(value: Number | None, places: int) -> str:
     return NOT_AVAILABLE if value is None else _signed("$", *_fixed(_number(value, "usd"), places))
+
+
+def _fitting(width: int, value: Number | None, *writers: Callable[[Number | None], str]) -> str:
+    """Return what the first writer whose text fits makes of a value, and what the last makes where none does."""
+    texts = [write(value) for write in writers]
+    return next((text for text in texts if len(text) <= width), texts[-1])
 
 
 def _signed(unit: str, negative: bool, digits: str) -> str:
