@@ -240,6 +240,11 @@ class ViewLimits:
 class ViewStore(Protocol):
     """What a warehouse does for views."""
 
+    @property
+    def dialect(self) -> str:
+        """``duckdb`` or ``postgres``: the SQL its queries are in."""
+        ...
+
     def turn(self, limit: int) -> AbstractContextManager[None]:
         """Return a context that is entered when fewer than ``limit`` are in it, of all who refresh in this warehouse.
 

@@ -185,10 +185,12 @@ def ddl(sqlite: bool) -> None:
 @views.command(cls=Command)
 def functions() -> None:
     """List the functions a manifest may call and the types it may cast to."""
-    from signalroom.views.vocabulary import AGGREGATES, FUNCTIONS, TYPES
+    from signalroom.views.vocabulary import AGGREGATES, ENGINES, FUNCTIONS, TYPES
 
     for title, names in (("aggregates", AGGREGATES), ("functions", FUNCTIONS - AGGREGATES), ("types", TYPES)):
         click.echo(f"{title}: {', '.join(sorted(names))}\n")
+    for engine in ("duckdb", "postgres"):
+        click.echo(f"only on {engine}: {', '.join(name for name, (only, _) in ENGINES.items() if only == engine)}\n")
 
 
 views.add_command(import_views)

@@ -63,6 +63,11 @@ class ViewDatabases:
     elsewhere: Mapping[int, Callable[[], ViewStore]]
     _opened: dict[int, ViewStore] = field(default_factory=dict[int, ViewStore], init=False, repr=False)
 
+    @property
+    def dialect(self) -> str:
+        """The warehouse's."""
+        return self.warehouse.dialect
+
     def turn(self, limit: int) -> AbstractContextManager[None]:
         """Return a context for so many refreshes at once, of all databases: the warehouse counts them."""
         return self.warehouse.turn(limit)

@@ -19,6 +19,7 @@ from signalroom.view import AGENCY_COLUMN, CheckedQuery
 from signalroom.views.vocabulary import (
     CLOCKS,
     CONSTRUCTS,
+    ENGINES,
     EXPRESSIONS,
     FUNCTIONS,
     IDENTITIES,
@@ -27,6 +28,7 @@ from signalroom.views.vocabulary import (
     TYPES,
 )
 
+_TITLES = {"duckdb": "DuckDB", "postgres": "Postgres"}
 _MAX_CHARS = 50_000
 _MAX_DEPTH = 60
 # Tokens that every lexer reads alike. What is left out on purpose: dollar quotes, prefixed texts (E, U&), parameters,
@@ -39,7 +41,7 @@ _TOKEN = re.compile(
 _CTE_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]*")
 
 
-def check(sql: str, statements: Json, tables: Sequence[str], today: date) -> CheckedQuery:
+def check(sql: str, statements: Json, tables: Sequence[str], today: date, *, dialect: str = "") -> CheckedQuery:
     """Return a manifest's query, checked.
 
     Args:
@@ -47,6 +49,7 @@ def check(sql: str, statements: Json, tables: Sequence[str], today: date) -> Che
         statements: The same, as DuckDB's parser serializes it.
         tables: Names of the tables it may read.
         today: The local date that ``current_date`` stands for.
+        dialect: Where it will run, ``duckdb`` or ``postgres``: what only the other knows is refused. Empty for both.
 
     Raises:
         ConfigError: It is or does something a manifest may not; the sentence says what and why.
@@ -57,9 +60,11 @@ def check(sql: str, statements: Json, tables: Sequence[str], today: date) -> Che
         _refuse("it holds several statements", "A manifest is one SELECT: remove what is behind the first semicolon.")
     if listed[0].get("named_param_map"):
         _refuse("it has a parameter", "Nobody is there to give it a value: write the value.")
-    guard = _Guard(tables, today)
+    guard = _Guard(tables, today, dialect)
     tree = guard.node(listed[0]["node"], frozenset(), 0)
     shared, keys = _grouping(tree, guard.read)
+    if guard.casts_to_double and dialect == "postgres" and not shared:  # what is shared is written anew, and spelt so
+        _refuse("it casts to double, which Postgres does not know", "Write double precision.")
     return CheckedQuery(
         text, {**listed[0], "node": tree}, tuple(sorted(guard.read)), guard.uses_today, shared and not guard.ctes, keys,
         None if guard.reads_whole_rows else tuple(sorted(guard.columns)),
@@ -93,9 +98,10 @@ def _plain(sql: str) -> str:
 class _Guard:
     """Walks a tree, refuses what is not listed, and notes what it reads."""
 
-    def __init__(self, tables: Sequence[str], today: date) -> None:
+    def __init__(self, tables: Sequence[str], today: date, dialect: str) -> None:
         self._tables = frozenset(tables)
-        self._today = today
+        self._today, self._dialect = today, dialect
+        self.casts_to_double = False
         self.read: set[str] = set()
         self.ctes = False
         self.uses_today = self.whole_rows = False
@@ -171,6 +177,8 @@ class _Guard:
             self._function(tree)
         if kind == "TYPE" and (tree["type_name"].lower() not in TYPES or tree.get("schema") or tree.get("catalog")):
             _refuse(f"it casts to {tree['type_name'].lower()}", f"Cast to one of: {', '.join(sorted(TYPES))}.")
+        if kind == "TYPE" and tree["type_name"].lower() == "double":  # the parser reads double precision likewise
+            self.casts_to_double |= tree.get("query_location_length") == len("double")
         if (clock := _clock(tree)) is not None:
             if clock != "current_date":
                 _refuse(f"it asks for {clock}", "Its answer would change with every refresh: use current_date.")
@@ -190,6 +198,9 @@ class _Guard:
         if name not in known and name not in OPERATORS and name not in CLOCKS:
             mend = nearest(name, FUNCTIONS) or "`signalroom views functions` lists those that a manifest may call."
             _refuse(f"it calls {name}()", mend)
+        only, instead = ENGINES.get(name, (self._dialect, ""))
+        if self._dialect not in ("", only):
+            _refuse(f"it calls {name}(), which only {_TITLES[only]} has", instead)
 
 
 def _is_enum(kind: str) -> bool:

@@ -64,21 +64,23 @@ class Refresher:
             tables_of(settings), settings.timeout_s, settings.memory_mb, workspace.timezone
         )  # fmt: skip
         self._numbered = Numbered.of(workspace)
-        self._checked: dict[str, CheckedQuery | SignalRoomError] = {}
+        self._checked: dict[tuple[str, str], CheckedQuery | SignalRoomError] = {}
 
-    def checked(self, query: str) -> CheckedQuery | SignalRoomError:
-        """Return a manifest's query as the guard reads it, or why it may not be one."""
-        if query not in self._checked:
+    def checked(self, query: str, dialect: str = "") -> CheckedQuery | SignalRoomError:
+        """Return a manifest's query as the guard reads it, or why it may not be one on an engine; "" is on either."""
+        if (key := (query, dialect)) not in self._checked:
+            tables = list(self._limits.tables)
             try:
-                self._checked[query] = check(query, self._store.parse(query), list(self._limits.tables), self._today)
+                self._checked[key] = check(query, self._store.parse(query), tables, self._today, dialect=dialect)
             except SignalRoomError as problem:
-                self._checked[query] = problem
-        return self._checked[query]
+                self._checked[key] = problem
+        return self._checked[key]
 
     def ready(self, view: View) -> CheckedQuery | SignalRoomError:
         """Return a view's query as the guard reads it, or why the view cannot be computed as its manifest is."""
         if view.database_id in self._numbered.known:
-            return self.checked(view.query)
+            there = "postgres" if view.database_id in self._numbered.elsewhere else self._store.dialect
+            return self.checked(view.query, there)
         known = ", ".join(map(str, self._numbered.known))
         return ConfigError(
             f"{view.name}: its {view.report_type} manifest {view.manifest_id} asks for database {view.database_id}, "

@@ -43,6 +43,18 @@ FUNCTIONS = AGGREGATES | frozenset(
 )  # fmt: skip
 """Functions: none reads or writes anything, waits, or makes more than it is given."""
 
+ENGINES: Mapping[str, tuple[str, str]] = {
+    "btrim": ("postgres", "Write trim(…)."),
+    "initcap": ("postgres", "Write upper(left(…, 1)) || lower(substr(…, 2))."),
+    "octet_length": ("postgres", "Write length(…), which counts characters."),
+    "quantile_cont": ("duckdb", "Write percentile_cont(…) WITHIN GROUP (ORDER BY …)."),
+    "quantile_disc": ("duckdb", "Write percentile_disc(…) WITHIN GROUP (ORDER BY …)."),
+    "regexp_matches": ("duckdb", "There it returns rows: write LIKE, or regexp_replace(…)."),
+    "strftime": ("duckdb", "Write to_char(…, 'YYYY-MM-DD')."),
+    "to_char": ("postgres", "Write strftime(…, '%Y-%m-%d')."),
+}
+"""Functions of one engine only: which, and what to write on the other."""
+
 CLOCKS = frozenset(
     {
         "current_date", "current_time", "current_timestamp", "clock_timestamp", "get_current_time",

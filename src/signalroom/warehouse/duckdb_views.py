@@ -44,6 +44,11 @@ class DuckDBViews:
             for statement in (*view_state.DDL, *duckdb_days.DDL):
                 connection.execute(statement)
 
+    @property
+    def dialect(self) -> str:
+        """``duckdb``."""
+        return "duckdb"
+
     def turn(self, limit: int) -> AbstractContextManager[None]:
         """Return a context for so many refreshes at once; the file has one process, so its threads are all there is."""
         return self._refreshes.turn(limit)

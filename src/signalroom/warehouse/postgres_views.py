@@ -55,6 +55,11 @@ class PostgresViews:
                     for statement in made:
                         session.execute(connection, statement, [])
 
+    @property
+    def dialect(self) -> str:
+        """``postgres``."""
+        return "postgres"
+
     def turn(self, limit: int) -> AbstractContextManager[None]:
         """Return a context for so many refreshes at once, of all processes that refresh in this database."""
         return view_turns.turn(self._connect, limit)
