@@ -125,7 +125,7 @@ def test_disabled_views_and_unknown_names(views):
 def test_another_connection_is_refused(views):
     views.ledger.manifests.bring(dataclasses.replace(MANIFESTS, custom=(dataclasses.replace(OWN, database_id=2),)))
     (failed,) = views.refresh().failed
-    assert "connection 2" in str(failed.error)
+    assert "asks for database 2" in str(failed.error)
 
 
 def test_a_slug_that_goes_to_another_agency_shows_that_one_s_rows(views):
