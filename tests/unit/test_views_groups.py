@@ -61,7 +61,7 @@ def test_a_number_of_another_database_means_this_warehouse_where_it_is_named(tmp
     with duckdb_warehouse(tmp_path) as warehouse, Ledger.open(str(tmp_path / "l.sqlite"), clock=HandClock()) as ledger:
         views = Views(tmp_path, warehouse, ledger, HandClock(), databases=[4])
         refused = views.refresh("acme").failed
-        assert "asks for connection 1, and there is 4" in str(refused[0].error)
+        assert "asks for database 1, and there is 4" in str(refused[0].error)
         views.workspace = dataclasses.replace(
             views.workspace, views=dataclasses.replace(views.workspace.views, databases=[4, 1])
         )
