@@ -47,14 +47,15 @@ def test_the_settings_of_the_alerts_page_watch_a_workspace(tmp_path):
         assert room.workspace.reports["pulse"].needs == {"shop": "2h"}
 
 
-def test_the_manifests_of_the_how_to_work_as_they_stand(tmp_path):
+def test_the_manifests_of_the_how_to_work_as_they_stand(tmp_path, monkeypatch):
     text = (PAGES / "report-views.md").read_text(encoding="utf-8")
-    settings, manifests = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    settings, manifests, databases = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "all.toml").write_text(manifests)
     (tmp_path / "views" / "harbor_offers.sql").write_text("select offer, sum(revenue) from clicks group by offer")
-    (tmp_path / "signalroom.toml").write_text(f'name = "how"\ntimezone = "UTC"\n{settings}')
+    (tmp_path / "signalroom.toml").write_text(f'name = "how"\ntimezone = "UTC"\n{settings}{databases}')
+    monkeypatch.setenv("ARCHIVE_URL", "postgresql://127.0.0.1/archive")
     with Room.open(tmp_path) as room:
         views = room.refresher.views()
         assert [view.name for view in views] == ["daily__harbor", "harbor_offers"]
-        assert all(isinstance(room.refresher.checked(view.query), CheckedQuery) for view in views)
+        assert all(isinstance(room.refresher.ready(view), CheckedQuery) for view in views)

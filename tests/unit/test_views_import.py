@@ -112,7 +112,7 @@ def test_the_command_takes_what_it_can_and_says_what_it_cannot(workspace, source
     assert done.exit_code != 0
     assert "Took 1 agencies, 1 canned, 1 assigned, 1 custom." in done.stdout
     assert "seeder_canned_report_manifest" in done.stdout
-    assert "[views] databases does not name 4" in done.stdout
+    assert "[views.databases] does not name 4" in done.stdout
     manifests, statuses = held(workspace)
     assert manifests == TAKEN
     assert {one.status for one in statuses.values()} == {"pending"}
