@@ -21,6 +21,13 @@ TABLES = {
     "everflow.daily_stats": "date date, affiliate_id bigint, affiliate_label text, advertiser_id bigint,"
     " advertiser_label text, clicks bigint, conversions bigint, total_conversions bigint, revenue decimal(18,2),"
     " payout decimal(18,2), profit decimal(18,2)",
+    "everflow.on_hold": "date date, converted_at timestamptz, on_hold_id text, status text, held_until timestamptz,"
+    " note text, conversion_id text, is_event boolean, advertiser_id bigint, affiliate_id bigint, offer_id bigint,"
+    " revenue decimal(18,2), payout decimal(18,2), currency_id text",
+    "everflow.adjustments": "date date, adjustment_id bigint, affiliate_id bigint, offer_id bigint, total_clicks bigint,"
+    " conversions bigint, revenue decimal(18,2), payout decimal(18,2), notes text, is_deleted boolean,"
+    " made_at timestamptz, saved_at timestamptz",
+    "everflow.offers": "offer_id bigint, name text, advertiser_id bigint, status text, currency_id text",
     "redtrack.daily_spend": "date date, source_id text, source_name text, source_alias text, clicks bigint,"
     " conversions bigint, total_conversions bigint, cost decimal(18,2)",
     **{
@@ -91,6 +98,16 @@ class Db:
             partitions=[f"{day}|advertiser_id={advertiser}"],
             observed_at=observed_at,
         )
+
+    def on_hold(self, *rows):
+        fixed = {"date": DAY, "advertiser_id": 1, "currency_id": "USD", "revenue": 40}
+        names = ("on_hold_id", "affiliate_id", "status", "held_until", "payout")
+        self.load("everflow.on_hold", [fixed | dict(zip(names, row, strict=True)) for row in rows])
+
+    def adjustments(self, *rows):
+        fixed = {"date": DAY, "affiliate_id": 101, "offer_id": 501, "conversions": 0, "revenue": 0}
+        names = ("adjustment_id", "payout", "made_at", "saved_at", "is_deleted", "notes")
+        self.load("everflow.adjustments", [fixed | dict(zip(names, row, strict=True)) for row in rows])
 
     def redtrack(self, day, *rows, observed_at=NOON):
         names = ("source_id", "source_name", "cost", "clicks")

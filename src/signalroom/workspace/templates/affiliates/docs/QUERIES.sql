@@ -91,6 +91,48 @@ group by date
 order by date desc
 limit 31;
 
+-- name: what_is_on_hold
+-- Conversions that no report counts yet: how much waits, for whom, and until when? (streams = [..., "on_hold"])
+select
+  h.project,
+  coalesce(min(s.affiliate_label), 'Affiliate ' || h.affiliate_id) as affiliate_label,
+  h.currency_id,
+  count(*) as held,
+  sum(h.revenue) as revenue,
+  sum(h.payout) as payout,
+  min(h.held_until) as first_ends,
+  max(h.held_until) as last_ends
+from staging.stg_everflow__on_hold as h
+left join (
+  select affiliate_id, min(affiliate_label) as affiliate_label from staging.stg_everflow__daily_stats group by affiliate_id
+) as s on s.affiliate_id = h.affiliate_id
+where h.status = 'on_hold'
+group by h.project, h.affiliate_id, h.currency_id
+order by payout desc, h.project, affiliate_label;
+
+-- name: what_was_adjusted_after_the_report
+-- Why is a day's number not the one of its report? What people adjusted, or took back, after 07:00 of the morning after.
+-- (streams = [..., "adjustments", "offers"]; the sign is that of the change, the zone that of the reports)
+select
+  a.date,
+  a.project,
+  coalesce(s.affiliate_label, 'Affiliate ' || a.affiliate_id) as affiliate_label,
+  case when a.is_deleted then 'taken back' else 'adjusted' end as change,
+  case when a.is_deleted then -a.conversions else a.conversions end as conversions,
+  case when a.is_deleted then -a.revenue else a.revenue end as revenue,
+  case when a.is_deleted then -a.payout else a.payout end as payout,
+  a.saved_at,
+  a.notes
+from staging.stg_everflow__adjustments as a
+left join (
+  select affiliate_id, min(affiliate_label) as affiliate_label from staging.stg_everflow__daily_stats group by affiliate_id
+) as s on s.affiliate_id = a.affiliate_id
+where a.saved_at > (cast(a.date as timestamp) + interval '31 hours') at time zone 'America/New_York'
+  -- made and taken back since: no report ever showed it, and none will
+  and not (a.is_deleted and a.made_at > (cast(a.date as timestamp) + interval '31 hours') at time zone 'America/New_York')
+order by a.date desc, a.saved_at desc, a.adjustment_id
+limit 100;
+
 -- name: order_funnel
 -- Of the orders of the last 30 days of data: how many were approved, declined, voided, charged back?
 select
