@@ -5,6 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
+import psycopg
+import pytest
+
 import signalroom.workspace
 from signalroom.models.dbt import build, run
 from signalroom.reports.finding import find_reports
@@ -191,3 +195,29 @@ def a_world_of_cases(db):
     spend = {"s-main": "10.01", "s-again": "2.29", "s-search": "8", "s-video": "0.37", "s-radio": "6"}
     db.redtrack(DAY, *[(name, f"{name[2:].title()} ", Decimal(cost), 5) for name, cost in spend.items()])
     db.redtrack(BEFORE, ("s-main", "Main", Decimal("33.33"), 9), ("s-video", "Video ", 1))
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(tmp_path_factory):
+    root = tmp_path_factory.mktemp("duckdb")
+    with duckdb.connect(str(root / "w.duckdb")) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        profile = {"type": "duckdb", "path": str(root / "w.duckdb"), "schema": "main", "threads": 2}
+        yield Db("duckdb", connection, profile, root / "dbt")
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_server, tmp_path_factory):
+    dsn = postgres_server.create_database()
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
+        place = {"host": "127.0.0.1", "port": postgres_server.port, "dbname": dsn.rpartition("/")[2]}
+        profile = {"type": "postgres", **place, "user": "postgres", "password": "", "schema": "public", "threads": 2}
+        yield Db("postgres", connection, profile, tmp_path_factory.mktemp("postgres") / "dbt")
+
+
+@pytest.fixture(params=["on_duckdb", "on_postgres"])
+def db(request):
+    engine = request.getfixturevalue(request.param)
+    engine.reset()
+    engine.create()
+    return engine

@@ -7,47 +7,31 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-import duckdb
-import psycopg
 import pytest
 
-from affiliates_tables import BEFORE, DAY, LIBRARY, NOON, TEMPLATE, Db, a_world_of_cases
+from affiliates_tables import (
+    BEFORE,
+    DAY,
+    LIBRARY,
+    NOON,
+    TEMPLATE,
+    a_world_of_cases,
+    db,
+    on_duckdb,
+    on_postgres,
+)
 from signalroom.errors import DataError
 from signalroom.simulators.exports import export_bytes, export_files
 from signalroom.simulators.order_columns import ORDER_COLUMNS
 from signalroom.simulators.world import World
 from signalroom.workspace.pins import inspect_pin
 
+__all__ = ["db", "on_duckdb", "on_postgres"]  # fixtures
+
 pytestmark = pytest.mark.slow
 
 CREATE, UPDATE = "orders_create", "orders_update"
 NIGHT = datetime(2026, 11, 20, 5, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def on_duckdb(tmp_path_factory):
-    root = tmp_path_factory.mktemp("duckdb")
-    with duckdb.connect(str(root / "w.duckdb")) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        profile = {"type": "duckdb", "path": str(root / "w.duckdb"), "schema": "main", "threads": 2}
-        yield Db("duckdb", connection, profile, root / "dbt")
-
-
-@pytest.fixture(scope="module")
-def on_postgres(postgres_server, tmp_path_factory):
-    dsn = postgres_server.create_database()
-    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
-        place = {"host": "127.0.0.1", "port": postgres_server.port, "dbname": dsn.rpartition("/")[2]}
-        profile = {"type": "postgres", **place, "user": "postgres", "password": "", "schema": "public", "threads": 2}
-        yield Db("postgres", connection, profile, tmp_path_factory.mktemp("postgres") / "dbt")
-
-
-@pytest.fixture(params=["on_duckdb", "on_postgres"])
-def db(request):
-    engine = request.getfixturevalue(request.param)
-    engine.reset()
-    engine.create()
-    return engine
 
 
 def test_mistake_7_unmapped_spend_and_days_without_conversions_keep_their_cost(db):
@@ -80,61 +64,6 @@ def test_mistake_7_unmapped_spend_and_days_without_conversions_keep_their_cost(d
     assert db.test("total_cost_is_conserved") == "fail"
     db.redtrack(DAY, ("s-main", "Main", 1))
     assert db.test("total_cost_is_conserved") == "pass"
-
-
-def asked(db, name):
-    """Return the rows of a query of the library, money as text and moments in UTC."""
-    (query,) = (one for one in LIBRARY if one.name == name)
-    rows = [tuple(row.values()) for row in db.select(query.sql)]
-    return [tuple(str(v) if isinstance(v, Decimal) else utc(v) for v in row) for row in rows]
-
-
-def utc(value):
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
-
-
-def test_what_is_on_hold_is_what_no_report_counts_yet(db):
-    later = NOON + timedelta(days=9)
-    db.everflow(DAY, 1, (101, " North ", 3, 300, 5))
-    db.on_hold(
-        ("a", 101, "on_hold", later, Decimal("10.10")),
-        ("b", 101, "on_hold", NOON, Decimal("0.05")),
-        ("c", 102, "on_hold", later, 7),
-        ("d", 101, "approved", NOON, 99),
-        ("e", 102, "rejected", NOON, 99),
-    )
-    db.build()
-    assert asked(db, "what_is_on_hold") == [
-        ("CCW", "North", "USD", 2, "80.00", "10.15", NOON, later),
-        ("CCW", "Affiliate 102", "USD", 1, "40.00", "7.00", later, later),
-    ]
-    assert [row[4] for row in db.performance()] == [3]
-    db.on_hold(("a", 101, "pending", later, 1))
-    assert sorted(db.build().notes) == [
-        "Test a_hold_has_one_row (staging/staging.yml) warns: 1 row.",
-        "Test holds_have_a_known_status (staging/staging.yml) warns: 1 row.",
-    ]
-
-
-def test_what_was_adjusted_after_the_report_is_told_apart_from_what_it_showed(db):
-    sent = datetime(2026, 11, 20, 12, tzinfo=UTC)  # 07:00 in New York
-    before, after, last = sent - timedelta(minutes=1), sent + timedelta(hours=1), sent + timedelta(days=30)
-    db.everflow(DAY, 1, (101, "North", 3, 300, 5))
-    db.adjustments(
-        (1, Decimal("-3.20"), before, before, False, "the report had it"),
-        (2, Decimal("-12.34"), after, after, False, " refunds "),
-        (3, Decimal("4.00"), before, last, True, "taken back"),
-        (4, Decimal("5.00"), after, last, True, "never shown"),
-    )
-    db.build()
-    found = [
-        (DAY, None, "North", "taken back", 0, "0.00", "-4.00", last, "taken back"),
-        (DAY, None, "North", "adjusted", 0, "0.00", "-12.34", after, "refunds"),
-    ]
-    assert asked(db, "what_was_adjusted_after_the_report") == found
-    db.load("everflow.offers", [{"offer_id": 501, "advertiser_id": 1}, {"offer_id": 502, "advertiser_id": 2}])
-    assert asked(db, "what_was_adjusted_after_the_report") == [(row[0], "CCW", *row[2:]) for row in found]
-    assert db.build().notes == ()
 
 
 def test_mistake_7_without_conversions_there_is_no_cpa(db):
@@ -310,16 +239,18 @@ def test_dependents_and_grants_survive_a_build(on_postgres):
 
 def test_report_queries_agree_on_both_engines(on_duckdb, on_postgres):
     third = DAY - timedelta(days=3)
-    for db in (on_duckdb, on_postgres):
-        db.reset()
-        db.create()
-        a_world_of_cases(db)
-        db.everflow(third, 1, *[(200 + n, label, 5, 50, n) for n, label in enumerate("aÄB_b Z")])
-        db.orders(CREATE, NIGHT, {"orders_id": 1, "afid": "11"}, {"orders_id": 2, "order_status": "DECLINED"})
-        db.on_hold(("a", 101, "on_hold", NOON, 1))
-        db.adjustments((1, 1, NOON + timedelta(days=1), NOON + timedelta(days=1), False, ""))
-        db.load("s3_exports.prospects_create", [{"prospects_id": 1, "order_date": DAY, "billing_email": "a@b.example"}])
-        db.build()
+    for engine in (on_duckdb, on_postgres):
+        engine.reset()
+        engine.create()
+        a_world_of_cases(engine)
+        engine.everflow(third, 1, *[(200 + n, label, 5, 50, n) for n, label in enumerate("aÄB_b Z")])
+        engine.orders(CREATE, NIGHT, {"orders_id": 1, "afid": "11"}, {"orders_id": 2, "order_status": "DECLINED"})
+        engine.on_hold(("a", 101, "on_hold", NOON, 1))
+        engine.adjustments((1, 1, NOON + timedelta(days=1), NOON + timedelta(days=1), False, ""))
+        engine.load(
+            "s3_exports.prospects_create", [{"prospects_id": 1, "order_date": DAY, "billing_email": "a@b.example"}]
+        )
+        engine.build()
     for back in range(16):
         assert on_duckdb.report(DAY - timedelta(days=back)) == on_postgres.report(DAY - timedelta(days=back))
     assert [row["label"] for row in on_postgres.report(third)["top"]] == ["Affiliate 205", "B", "Z", "_", "a"]
