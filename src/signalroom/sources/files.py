@@ -1,7 +1,9 @@
 """Files: each stream the objects of one glob, in a folder or an S3-compatible bucket.
 
-The state of a stream is what it has seen of each object (etag and size), never a date: a late file is an ordinary
-new one, a corrected upload replaces its earlier version's rows, and an object that did not change is not read again.
+The state of a stream is what it has seen of each object (etag and size), never a date of a file's content: a late file
+is an ordinary new one, a corrected upload replaces its earlier version's rows, and an object that did not change is not
+read again. The same bytes put under the same name once more are a new version only where the object's time is that of
+its last change: who puts the old mapping back wants it to be the newest file. A time in its name stays.
 """
 
 from __future__ import annotations
@@ -148,8 +150,9 @@ class Files:
         spec = self._spec(stream.name)
         observed_at = self.clock.now()
         store = self._store()
-        found = [(self._time(spec, info), info) for info in _matching(store, spec.path) if _changed(info, since)]
-        for file_time, info in sorted(found, key=lambda pair: (pair[0], pair[1].key)):
+        found = [(self._time(spec, info), info) for info in _matching(store, spec.path)]
+        changed = [(moment, info) for moment, info in found if _changed(info, moment, since)]
+        for file_time, info in sorted(changed, key=lambda pair: (pair[0], pair[1].key)):
             kind, compression, delimiter = _kind(spec, info.key)
             seen: dict[str, Json] = {"etag": info.etag, "size": info.size, "file_time": file_time.isoformat()}
             yield Batch(
@@ -249,11 +252,16 @@ def _matching(store: ObjectStore, path: str) -> list[ObjectInfo]:
     return [info for info in store.list(folder) if pattern.fullmatch(info.key)]
 
 
-def _changed(info: ObjectInfo, since: Position) -> bool:
-    """Return whether this version of an object was neither loaded nor found unreadable before."""
+def _changed(info: ObjectInfo, moment: datetime, since: Position) -> bool:
+    """Return whether this version of an object, of the time ``moment``, was neither loaded nor found unreadable before.
+
+    A store's etag is that of the bytes: where the time is the last change's, it tells an upload of the same bytes.
+    """
     for partition in (info.key, f"unreadable|{info.key}"):
         seen = since.get(partition)
-        if isinstance(seen, Mapping) and (seen.get("etag"), seen.get("size")) == (info.etag, info.size):
+        if not isinstance(seen, Mapping) or (seen.get("etag"), seen.get("size")) != (info.etag, info.size):
+            continue
+        if moment != info.last_modified or datetime.fromisoformat(str(seen["file_time"])) == moment:
             return False
     return True
 

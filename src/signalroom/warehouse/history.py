@@ -7,6 +7,7 @@ out anew the versions of the keys it touches. The SQL reads alike in DuckDB and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -36,6 +37,7 @@ class History:
         incoming: A relation of the survivors: the stored columns, ``_op``, ``_restored`` and ``_part_name``.
         withdrawn: The condition that a row comes from a version of an object that leaves; empty when none leaves.
         column_sql: Returns a column of a CREATE TABLE.
+        indexed: Whether the engine finds the rows of few keys by an index; a columnar one scans.
     """
 
     run: Run
@@ -43,6 +45,7 @@ class History:
     incoming: str
     withdrawn: str
     column_sql: Callable[[Column], str]
+    indexed: bool = False
 
     @property
     def target(self) -> str:
@@ -66,6 +69,7 @@ class History:
             failpoint("warehouse.apply.delete")
             restored = self._take_in()
             merged, unchanged = self._work_out(load_ids)
+            self._index()
         failpoint("warehouse.apply.insert")
         return MergeResult(
             load_ids=tuple(load_ids),
@@ -94,6 +98,8 @@ class History:
             self.run(f"DROP TABLE IF EXISTS {name}")
         leaving = f" UNION SELECT {listed(key)} FROM {self.seen} WHERE {self.withdrawn}" if self.withdrawn else ""
         self.run(f"CREATE TEMP TABLE {_KEYS} AS SELECT {listed(key)} FROM {self.incoming} AS n{leaving}")
+        if self.indexed:  # how few keys there are decides for the index or against it
+            self.run(f"ANALYZE {_KEYS}")
         if self.withdrawn:
             self.run(f"DELETE FROM {self.seen} WHERE {self.withdrawn}")
         names = f"{listed(self.prepared.columns)}, _op, _part_name"
@@ -119,6 +125,19 @@ class History:
         for name in (_KEYS, _ROWS):
             self.run(f"DROP TABLE {name}")
         return merged, unchanged
+
+    def _index(self) -> None:
+        """Index both tables by the key, once: after their first rows are in, because an index is built faster then.
+
+        They are counted too, or the planner takes each key for a great part of the table and scans until it knows.
+        """
+        schema, _, table = self.prepared.plan.title.partition(".")
+        key = listed(self.prepared.plan.table.key)
+        for name in (table, table + _SEEN) if self.indexed else ():
+            index = f"signalroom_key_{hashlib.sha256(f'{name} ({key})'.encode()).hexdigest()[:16]}"
+            if self.run(f"SELECT to_regclass({literal(qualified(f'{schema}.{index}'))}) IS NULL")[0][0]:
+                self.run(f"CREATE INDEX {index} ON {qualified(f'{schema}.{name}')} ({key})")
+                self.run(f"ANALYZE {qualified(f'{schema}.{name}')} ({key})")
 
     def _told(self) -> str:
         """Return the SELECT of all that was seen of the keys touched: since when, and whether it says something new.

@@ -141,7 +141,7 @@ def apply(target: Target, load_ids: Sequence[str], *, replay: bool) -> MergeResu
         failpoint("warehouse.apply.shape")
         if plan.table.disposition == "history":
             withdrawn = _withdrawn(plan) if plan.objects.withdraw else ""
-            return History(run, prepared, target.incoming, withdrawn, column_sql).apply(load_ids)
+            return History(run, prepared, target.incoming, withdrawn, column_sql, indexed=True).apply(load_ids)
         _make_room(target, replay=replay)
         if plan.table.disposition in ("merge", "append") and prepared.schema.columns:
             late, lost = _displace(target)
