@@ -119,6 +119,7 @@ def _part(folder: Path, number: int, batch: Batch) -> Part:
         file_time=batch.file_time,
         source_ref=batch.source_ref,
         request=batch.request,
+        empty_texts=content.empty_texts,
     )
 
 

@@ -32,6 +32,7 @@ class Part:
         file_time: The object's time, aware.
         source_ref: Where the rows came from, without the row.
         request: The upstream request, without secrets.
+        empty_texts: Whether a quoted empty field of a csv part is an empty text; else it is null, as an unquoted one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Part:
     file_time: datetime | None = None
     source_ref: str = ""
     request: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+    empty_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,7 @@ class Raw:
         encoding: Text encoding when somebody declared it; empty means UTF-8, else found while reading.
         records: JSON path of the array of records in a ``json`` document (``$.table``); ``$`` for a bare array.
         rows: Number of records, where the source counted them (``json``); None lets the lake count.
+        empty_texts: Whether a quoted empty field of ``csv`` is an empty text, as databases write it; else it is null.
     """
 
     chunks: Iterable[bytes]
@@ -141,6 +142,7 @@ class Raw:
     encoding: str = ""
     records: str = "$"
     rows: int | None = None
+    empty_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from signalroom.position import Position
 from signalroom.room import Room
 from signalroom.sources.postgres import Postgres, PostgresStream
 from signalroom.warehouse.duckdb import DuckDBWarehouse
+from signalroom.warehouse.postgres import PostgresWarehouse
 from signalroom.workspace.settings import Secret
 from warehouses import duckdb_warehouse
 
@@ -95,6 +96,27 @@ def test_every_value_means_what_it_meant(scene) -> None:
     assert (second["any_number"], second["ratio"], second["creme_x"]) == (Decimal("1e20"), 1e300, "\\N")
     assert (third["code"], third["doc"], third["creme_x"]) == (None, "null", "\\.")
     assert one.warehouse.query("SELECT * FROM signalroom.rejects").num_rows == 0
+
+
+def test_an_empty_text_is_no_null_on_either_warehouse(scene, postgres, tmp_path) -> None:
+    one = scene(table="words", key=("id",))
+    one.run("""CREATE TABLE words (id int PRIMARY KEY, word text, code varchar(9), blank char(3));
+        INSERT INTO words VALUES (1, '', '', ''), (2, NULL, NULL, NULL), (3, ' ', 'NULL', E'\\N'), (4, '""', ',', 'x')""")
+    wanted = [(1, "", ""), (2, None, None), (3, " ", "NULL"), (4, '""', ",")]
+    assert one.sync() == 4
+    assert [tuple(row.values()) for row in one.rows("id, word, code")] == wanted
+    other = PostgresWarehouse(url=Secret("env:WAREHOUSE", postgres()), memory_mb=256)
+    two = Scene(one.dsn, other, tmp_path / "other", table="words", key=("id",))
+    assert two.sync() == 4
+    assert [tuple(row.values()) for row in two.rows("id, word, code")] == wanted
+    one.run("UPDATE words SET word = CASE WHEN word = '' THEN NULL ELSE '' END")
+    for place in (one, two):
+        assert place.sync() == 4
+        assert [row["word"] for row in place.rows("id, word")] == [None, "", "", ""]
+    assert one.warehouse.checksum("app.t", exclude=("_load_id", "_loaded_at")) == other.checksum(
+        "app.t", exclude=("_load_id", "_loaded_at")
+    )
+    other.close()
 
 
 def test_a_row_that_commits_late_is_found_by_the_lookback(scene) -> None:

@@ -62,6 +62,7 @@ def decode(data: bytes, where: str) -> Load:
 
 def _part(record: Mapping[str, Any]) -> Part:
     known = {item.name for item in dataclasses.fields(Part)}
+    record = {"empty_texts": False, **record}  # which loads of earlier versions do not say
     if set(record) != known:
         raise ValueError(f"a part has the fields {sorted(set(record) ^ known)} too many or too few")
     moment = record["file_time"]

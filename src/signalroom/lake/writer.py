@@ -241,6 +241,7 @@ class LoadWriter:
             file_time=batch.file_time,
             source_ref=batch.source_ref,
             request=dict(batch.request),
+            empty_texts=raw.empty_texts,
         )
         if not scan.exact:
             counted = recount(

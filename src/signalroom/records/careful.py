@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from signalroom.records.encoding import bytewise, canonical, mark
@@ -27,25 +27,28 @@ class Record:
         row: Number of the data record, from 1.
         raw: Its text; NUL and bytes that are not text are shown as ``\xNN``.
         fields: As many strings as the header has (one, the line itself, in JSON Lines); None where there is a
-            problem.
+            problem. A field is None where it is null, which only a reader of empty texts tells.
         problem: A sentence, e.g. ``3 fields where the header has 5``; empty where there is none.
     """
 
     row: int
     raw: str
-    fields: list[str] | None
+    fields: Sequence[str | None] | None
     problem: str
 
 
-def careful(chunks: Iterable[bytes], *, encoding: str = "", delimiter: str = ",") -> Iterator[Record]:
+def careful(
+    chunks: Iterable[bytes], *, encoding: str = "", delimiter: str = ",", empty_texts: bool = False
+) -> Iterator[Record]:
     """Yield each record of a CSV file, the header left out.
 
     Args:
         chunks: The decompressed bytes, in order.
         encoding: As found by the scanner or declared; empty means UTF-8 unless a byte order mark says otherwise.
         delimiter: Field separator, one ASCII character.
+        empty_texts: Tell an unquoted empty field, which is null, from a quoted one.
     """
-    reader = CsvReader(chunks, encoding, delimiter)
+    reader = CsvReader(chunks, encoding, delimiter, empty_texts=empty_texts)
     width = len(reader.header)
     for row, (body, text, fields, problem) in enumerate(reader.records(), 1):
         wrong = problem
@@ -53,7 +56,7 @@ def careful(chunks: Iterable[bytes], *, encoding: str = "", delimiter: str = ","
             if len(fields) != width:
                 wrong = f"{len(fields)} field{'' if len(fields) == 1 else 's'} where the header has {width}"
             elif "\0" in text:
-                where = next(name for name, value in zip(reader.header, fields, strict=True) if "\0" in value)
+                where = next(name for name, value in zip(reader.header, fields, strict=True) if "\0" in (value or ""))
                 wrong = f"NUL in column {where!r}"
         if wrong:
             yield Record(row, shown(body, reader.encoding), None, wrong)
@@ -92,12 +95,14 @@ class CsvReader:
         chunks: The decompressed bytes, in order.
         encoding: As found or declared.
         delimiter: Field separator.
+        empty_texts: Tell an unquoted empty field, which is null, from a quoted one.
     """
 
-    def __init__(self, chunks: Iterable[bytes], encoding: str, delimiter: str) -> None:
+    def __init__(self, chunks: Iterable[bytes], encoding: str, delimiter: str, *, empty_texts: bool = False) -> None:
         source = _bytewise(chunks, encoding)
         self.encoding = source.encoding
         self._delimiter = delimiter
+        self._empty_texts = empty_texts
         returns, stream = _ends_in_returns(source.chunks)
         self._lines = _lines(stream, returns=returns)
         self._back: deque[bytes] = deque()
@@ -107,13 +112,13 @@ class CsvReader:
         if first is not None:
             body, _, fields, problem = first
             names = fields if not problem else shown(body, self.encoding).split(delimiter)
-            self.header = [name.replace("\0", "\\x00") for name in names]
+            self.header = [(name or "").replace("\0", "\\x00") for name in names]
 
-    def records(self) -> Iterator[tuple[bytes, str, list[str], str]]:
+    def records(self) -> Iterator[tuple[bytes, str, list[str | None], str]]:
         """Yield (bytes, text, fields, problem) of each record after the header; fields are empty on a problem."""
         return self._found
 
-    def _read(self) -> Iterator[tuple[bytes, str, list[str], str]]:
+    def _read(self) -> Iterator[tuple[bytes, str, list[str | None], str]]:
         while (line := self._next()) is not None:
             if b'"' in line:
                 yield self._quoted(line)
@@ -124,12 +129,15 @@ class CsvReader:
             text, problem = _text(body, self.encoding)
             if not problem and b"\r" in body:
                 problem = _RETURN
-            yield body, text, [] if problem else text.split(self._delimiter), problem
+            fields: list[str | None] = []
+            if not problem:
+                _plain(fields, text, self._delimiter, empty_texts=self._empty_texts)
+            yield body, text, fields, problem
 
     def _next(self) -> bytes | None:
         return self._back.popleft() if self._back else next(self._lines, None)
 
-    def _quoted(self, line: bytes) -> tuple[bytes, str, list[str], str]:
+    def _quoted(self, line: bytes) -> tuple[bytes, str, list[str | None], str]:
         """Read a record that begins with ``line``, over as many lines as its quotes hold.
 
         Linear: an open line swallows lines with an even number of quotes only, and each of those, read again after
@@ -145,38 +153,42 @@ class CsvReader:
                 size += len(more)
         body = _chomp(b"".join(lines)) if len(lines) > 1 else head
         text, wrong = _text(body, self.encoding)
-        fields, problem = split(text, self._delimiter)
+        fields, problem = split(text, self._delimiter, empty_texts=self._empty_texts)
         if problem in {_OPEN, _AFTER, _STRAY}:
             # cut at the first line end: the lines after it are read again, on their own
             self._back.extendleft(reversed(lines[1:]))
             body = head
             text, wrong = _text(body, self.encoding)
-            fields, problem = split(text, self._delimiter, literal=True)
+            fields, problem = split(text, self._delimiter, literal=True, empty_texts=self._empty_texts)
         problem = wrong or problem
         return body, text, [] if problem else fields, problem
 
 
-def split(text: str, delimiter: str, *, literal: bool = False) -> tuple[list[str], str]:
+def split(
+    text: str, delimiter: str, *, literal: bool = False, empty_texts: bool = False
+) -> tuple[list[str | None], str]:
     """Split one record into fields; return them and a problem.
 
     Args:
         text: The record, without its line end.
         delimiter: Field separator.
         literal: Take a quote inside an unquoted field (``5" pipe``) as itself.
+        empty_texts: Return an unquoted empty field, which is null, as None.
     """
-    fields: list[str] = []
+    fields: list[str | None] = []
     at, size = 0, len(text)
     while True:
         quote = text.find('"', at)
         if quote < 0:
-            return _plain(fields, text[at:], delimiter)
+            return _plain(fields, text[at:], delimiter, empty_texts=empty_texts)
         if quote > at:
             stop = quote - 1
             if text[stop] != delimiter:
                 if not literal:
                     return fields, _STRAY
                 stop = text.find(delimiter, quote)
-            fields, problem = _plain(fields, text[at:] if stop < 0 else text[at:stop], delimiter)
+            run = text[at:] if stop < 0 else text[at:stop]
+            fields, problem = _plain(fields, run, delimiter, empty_texts=empty_texts)
             if problem or stop < 0:
                 return fields, problem
             at = stop + 1
@@ -198,8 +210,8 @@ def split(text: str, delimiter: str, *, literal: bool = False) -> tuple[list[str
         at += 1
 
 
-def _plain(fields: list[str], run: str, delimiter: str) -> tuple[list[str], str]:
-    fields.extend(run.split(delimiter))
+def _plain(fields: list[str | None], run: str, delimiter: str, *, empty_texts: bool) -> tuple[list[str | None], str]:
+    fields.extend((one or None for one in run.split(delimiter)) if empty_texts else run.split(delimiter))
     return fields, _RETURN if "\r" in run else ""
 
 

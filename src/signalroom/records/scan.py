@@ -195,7 +195,7 @@ class CsvScanner(_Scanner):
         except UnicodeDecodeError:
             text = "\0"
         self._lost |= "\0" in text  # the careful reader knows how to spell it
-        return tuple(split(text, self._delimiter)[0]) if line else ()
+        return tuple(name or "" for name in split(text, self._delimiter)[0]) if line else ()
 
     def _scan(self, chunk: bytes) -> None:
         np = self._np

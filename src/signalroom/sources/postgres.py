@@ -194,7 +194,11 @@ class Postgres:
 
         request: dict[str, Json] = {"relation": found.title, "where": where, "types": dict(found.types)}
         return Batch(
-            found.stream, Raw(chunks(), "csv", encoding="utf-8"), position, source_ref=found.title, request=request
+            found.stream,
+            Raw(chunks(), "csv", encoding="utf-8", empty_texts=True),  # COPY quotes an empty text, and never a null
+            position,
+            source_ref=found.title,
+            request=request,
         )
 
 

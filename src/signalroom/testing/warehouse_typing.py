@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from signalroom.errors import ConfigError, DataError
-from signalroom.stream import Column
+from signalroom.stream import Batch, Column, Raw
 from signalroom.testing.bench import Bench, csv, decoded, fails, jsonl, same
 
 EVERY_TYPE = (
@@ -47,6 +47,23 @@ def _written(rows: tuple[tuple[str, ...], ...]) -> str:
     names = [column.name for column in EVERY_TYPE]
     lines = [names, *([str(n), *row] for n, row in enumerate(rows, 1))]
     return "".join(",".join('"' + cell.replace('"', '""') + '"' for cell in line) + "\r\n" for line in lines)
+
+
+def an_empty_text_that_a_database_wrote_stays_one(bench: Bench) -> None:
+    """There a quoted empty field is an empty text and an unquoted one is null; in a file that people made both are."""
+    bench.declare(Column("id", "bigint"), Column("word", "text"), Column("n", "bigint"), key=("id",),
+                  disposition="merge")  # fmt: skip
+    bench.take(_copied('id,word,n\n1,"",\n2,,3\n3,"a ""b""",""\n'))
+    same(bench.rows("id", "word", "n"), [(1, "", None), (2, None, 3), (3, 'a "b"', None)], "the first load")
+    bench.take(_copied('id,word,n\n1,,\n2,"",4\n'), csv('id,word,n\n4,"",\n5,"x",""\n'))
+    same(bench.rows("id", "word"), [(1, None), (2, ""), (3, 'a "b"'), (4, None), (5, "x")], "the second")
+    bench.take(_copied('id,word,n\n6,"",\n7,5" pipe,\n8,,\n9,"",""\n'))  # read record by record
+    same(bench.rows("id", "word")[5:], [(6, ""), (7, '5" pipe'), (8, None), (9, "")], "records read one by one")
+    bench.replays()
+
+
+def _copied(text: str) -> Batch:
+    return Batch("t", Raw([text.encode()], "csv", empty_texts=True), source_ref="query")
 
 
 def every_type_has_one_checksum(bench: Bench) -> None:
@@ -246,6 +263,7 @@ def two_tables_of_a_stream_move_together(bench: Bench) -> None:
 
 
 CHECKS = (
+    an_empty_text_that_a_database_wrote_stays_one,
     every_type_has_one_checksum,
     a_checksum_sees_every_change,
     rejects_say_what_did_not_fit,

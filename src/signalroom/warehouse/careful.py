@@ -32,7 +32,7 @@ def _read(staged: StagedPart) -> Iterator[Record]:
     part = staged.part
     if part.format == "jsonl":
         return careful_lines(staged.chunks(), encoding=part.encoding)
-    return careful(staged.chunks(), encoding=part.encoding, delimiter=part.delimiter)
+    return careful(staged.chunks(), encoding=part.encoding, delimiter=part.delimiter, empty_texts=part.empty_texts)
 
 
 def _records(names: Sequence[str], taken: Sequence[tuple[int, Record]]) -> pa.Table:

@@ -89,7 +89,8 @@ class Group:
         types: DuckDB's types of a parquet file's fields; empty for other kinds.
         careful: Whether the records are read one by one, into ``signalroom_careful``.
         doubled: Whether some JSON object holds a key twice.
-        decoded: Whether a source decoded the rows: an empty text of theirs is one, where a file's means null.
+        decoded: Whether an empty text of theirs is one, as rows that a source decoded or a database wrote have it;
+            a file's means null.
     """
 
     kind: str

@@ -133,9 +133,11 @@ def _send_part(
     group = Group("csv", (part,), part.part.header)
     named = {place: name for name, place in bindings(prepared.stage.columns, group).items()}
     names = ", ".join(ident(named[place]) for place in range(len(part.part.header)))
+    texts = {column.name for column in prepared.stage.columns if column.type == "text" and part.part.empty_texts}
+    null = ", ".join(ident(name) for name in named.values() if name not in texts)
     values = _lineage(part)
     copy: Any = f"""COPY {incoming} ({names}) FROM STDIN
-        (FORMAT csv, HEADER, DELIMITER {literal(part.part.delimiter)}, FORCE_NULL ({names}))"""
+        (FORMAT csv, HEADER, DELIMITER {literal(part.part.delimiter)}{f", FORCE_NULL ({null})" if null else ""})"""
     with session.explained(f"copy into {incoming}"), connection.cursor() as cursor:
         for counter in _COUNTERS:
             cursor.execute(

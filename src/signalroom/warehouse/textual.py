@@ -43,7 +43,7 @@ def group_parts(connection: duckdb.DuckDBPyConnection, parts: Sequence[StagedPar
         part = staged.part
         if part.rows == 0:
             continue
-        group = Group(part.format, (staged,), part.header)
+        group = Group(part.format, (staged,), part.header, decoded=part.empty_texts)
         if part.format == "parquet":
             group = replace(_parquet(connection, group), decoded=not part.object_key)
         elif part.irregular and part.format in ("csv", "jsonl"):
@@ -130,10 +130,13 @@ def relation(group: Group, nulls: Sequence[str]) -> str:
     packed = literal(first.compression)
     if group.kind == "csv":
         columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(len(group.fields)))
-        nullstr = ", ".join(literal(spelling) for spelling in dict.fromkeys(["", *nulls]))
+        # of what a database wrote, only the unquoted empty field is null here; `text_of` sees to other spellings
+        spellings = [""] if group.decoded else ["", *nulls]
+        nullstr = ", ".join(literal(spelling) for spelling in dict.fromkeys(spellings))
         return f"""SELECT {part}, CAST(NULL AS BIGINT) AS _row, * FROM read_csv({_files(group)}, header = true,
             auto_detect = false, delim = {literal(first.delimiter)}, quote = '"', escape = '"', nullstr = [{nullstr}],
-            compression = {packed}, store_rejects = true, rejects_limit = 1, columns = {{{columns}}})"""
+            allow_quoted_nulls = {"false" if group.decoded else "true"}, compression = {packed}, store_rejects = true,
+            rejects_limit = 1, columns = {{{columns}}})"""
     if group.kind == "jsonl":
         return f"""SELECT {part}, CAST(NULL AS BIGINT) AS _row, doc, {_exact("doc")} AS exact
             FROM read_csv({_files(group)}, header = false,
@@ -188,9 +191,11 @@ def text_of(column: Column, group: Group, bound: dict[str, int], nulls: Sequence
         return _nullified(f"json_extract_string(exact, {literal(path)})", ("", *nulls))
     if number is None:
         return None
-    if group.kind == "csv" and not group.careful:
+    if group.kind == "csv" and not group.careful and not group.decoded:
         return f"f{number}"
-    return _nullified(f"f{number}", nulls if group.decoded else ("", *nulls))
+    # an empty text is null to a column that is pinned as no text
+    kept = group.decoded and (group.kind != "csv" or column.type == "text")
+    return _nullified(f"f{number}", nulls if kept else ("", *nulls))
 
 
 def _pointer(key: str) -> str:
