@@ -1,6 +1,7 @@
 """``_load.json``: read back exactly, or refused by name."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -13,7 +14,7 @@ from signalroom.position import Slice
 NOW = datetime(2026, 11, 20, 6, 0, 0, 123, tzinfo=UTC)
 PART = Part(
     "part-00001.csv.zst", "orders", "csv", "zstd", 2, 30, 20, "ab" * 32, "utf-8-sig", ";", ("id", "n ü"),
-    irregular=True, records="$.data", object_key="a.csv", file_time=NOW, source_ref="a.csv", request={"url": "s3://x"},
+    irregular=True, empty_texts=True, records="$.data", object_key="a.csv", file_time=NOW, source_ref="a.csv", request={"url": "s3://x"},
 )  # fmt: skip
 LOAD = Load(
     "20261120T060000000123Z-0123abcd", "crm", "orders", "713", NOW,
@@ -73,6 +74,14 @@ def test_another_format_is_refused():
 def test_json_that_is_no_load(data):
     with pytest.raises(DataError, match="cannot be read"):
         manifest.decode(data, "x/_load.json")
+
+
+def test_a_load_of_before_says_nothing_of_empty_texts():
+    record = json.loads(manifest.encode(LOAD))
+    for part in record["parts"]:
+        del part["empty_texts"]
+    before = manifest.decode(json.dumps(record).encode(), "x/_load.json")
+    assert before == replace(LOAD, parts=tuple(replace(part, empty_texts=False) for part in LOAD.parts))
 
 
 def test_what_a_later_version_adds_to_a_load_is_no_harm():

@@ -173,3 +173,20 @@ def test_json_lines_in_utf_16():
     scanner.feed(data)
     found = recount(scanner.finish(), [data], delimiter=None)
     assert (found.rows, found.irregular, found.encoding) == (2, True, "utf-16")
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        (b'"",', ["", None]),
+        (b',""', [None, ""]),
+        (b'"a",""', ["a", ""]),
+        (b"a,b", ["a", "b"]),
+        (b",", [None, None]),
+        (b'"""",x', ['"', "x"]),
+        (b'5" pipe,', ['5" pipe', None]),
+    ],
+)
+def test_a_database_quotes_an_empty_text_and_never_a_null(line, fields):
+    assert read(b"a,b\n" + line + b"\n", empty_texts=True) == [(fields, "")]
+    assert read(b"a,b\n" + line + b"\n") == [([field or "" for field in fields], "")]
