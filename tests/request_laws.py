@@ -71,6 +71,18 @@ class RequestLaws:
         ledger.views.release(taken)
         assert [one.run_id for one in ledger.requests.waiting()] == [again]
 
+    def test_a_claim_that_was_taken_over_gives_nothing_back(self, ledger, clock):
+        ledger.manifests.bring(GIVEN)
+        lost = ledger.views.claim([OWN], 60)
+        clock.advance(61)
+        (held,) = ledger.views.claim([OWN], 60)
+        ledger.views.release(lost)
+        assert ledger.views.claim([OWN], 60) == ()
+        assert self.job(ledger)["status"] == "running"
+        assert ledger.views.finish([(held, Refreshed(OWN, rows=3))]) == 1
+        found = [(row["run_id"], row["status"]) for row in ledger.monitor.history("acme_top", 7, limit=9)]
+        assert found == [(held.run_id, "success"), (lost[0].run_id, "error")]
+
     def test_what_cannot_be_done_ends_with_its_reason(self, ledger, clock):
         ledger.manifests.bring(GIVEN)
         ledger.requests.ask(self.job(ledger))

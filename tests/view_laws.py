@@ -128,7 +128,12 @@ class ViewLaws:
         ledger.manifests.bring(GIVEN)
         ledger.views.release(ledger.views.claim([OWN], 60))
         assert ledger.views.history("acme_top") == []
-        assert len(ledger.views.claim([OWN], 60)) == 1
+        assert ledger.views.statuses(["acme_top"])["acme_top"].status == "pending"
+        (run,) = ledger.views.claim([OWN], 60)
+        ledger.views.finish([(run, Refreshed(OWN, error=DataError("No such column.")))])
+        ledger.views.release(ledger.views.claim([OWN], 60))
+        status = ledger.views.statuses(["acme_top"])["acme_top"]
+        assert (status.status, status.error, status.failures) == ("error", "No such column.", 1)
 
     def test_the_dashboard_names_what_the_front_end_knows(self, ledger):
         ledger.manifests.bring(GIVEN)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from alert_laws import AlertLaws
 from key_laws import KeyLaws
@@ -18,9 +19,11 @@ from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.ledger.manifest_source import read_source
 from signalroom.ledger.store import tables
 from signalroom.ledger.view_tables import view_tables
-from signalroom.view import ManifestSet
+from signalroom.view import ManifestSet, Refreshed
 from signalroom.views.imported import sort_out
-from view_laws import GIVEN, ViewLaws
+from view_laws import GIVEN, OWN, ViewLaws
+
+WAITING = "select count(*) from pg_locks where not granted"
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +140,28 @@ def test_a_server_that_dies_and_comes_back():
                 opened.deliveries.settle(claimed, "sent", "m")
             server.start()
             assert opened.deliveries.settle(claimed, "sent", "m").state == "sent"
+
+
+def test_two_that_sweep_at_once_leave_alone_what_was_claimed_between(ledger, clock, monkeypatch):
+    """Whoever sweeps second found the dead run too; the refresh that took its place is not that run."""
+    ledger.manifests.bring(GIVEN)
+    ledger.views.claim([OWN], 60)
+    clock.advance(61)
+    before, claims = ledger.views._before, []
+
+    def between(connection, names):
+        monkeypatch.setattr(ledger.views, "_before", before)
+        claims.append(pool.submit(ledger.views.claim, [OWN], 60))
+        while not (claims[0].done() or connection.execute(sa.text(WAITING)).scalar()):
+            pass  # it has claimed, or waits for us
+        return before(connection, names)
+
+    monkeypatch.setattr(ledger.views, "_before", between)
+    with ThreadPoolExecutor(1) as pool:
+        assert ledger.views.sweep() == 1
+        (held,) = claims[0].result()
+    assert ledger.views.finish([(held, Refreshed(OWN, rows=1))]) == 1
+    assert [row["status"] for row in ledger.views.history("acme_top")] == ["success", "error"]
 
 
 def test_manifests_of_another_database_are_read_as_they_are(postgres, clock):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import event
 
 from alert_laws import AlertLaws
 from key_laws import KeyLaws
@@ -211,6 +212,33 @@ def test_a_lock_held_too_long_may_be_tried_again(tmp_path, monkeypatch):
         other.execute("rollback")
         other.close()
         assert opened.deliveries.claim(delivery()) is not None
+
+
+def test_a_full_disk_says_what_to_do(ledger):
+    with ledger._store.read() as connection:
+        pages = connection.exec_driver_sql("pragma page_count").scalar()
+
+    def fill(connection, _):
+        connection.execute(f"pragma max_page_count = {pages}").close()
+
+    event.listen(ledger._store._engine, "connect", fill)
+    ledger.close()
+    with pytest.raises(RetryableError, match="is full: database or disk is full. Make room"):
+        for number in range(1000):
+            ledger.pauses.pause(f"job{number}", "x" * 1000)
+
+
+def test_what_goes_on_and_what_failed_is_found_by_indexes(tmp_path, ledger):
+    queries = {
+        "select table_name from seeder_run_history where table_name = 'v' and status = 'running'": "_running",
+        "select * from signalroom_deliveries where state = 'failed' order by due_at desc": "deliveries_state",
+        "select state, count(*) from signalroom_deliveries group by state": "deliveries_state",
+    }
+    with sqlite3.connect(tmp_path / "deep" / "ledger.sqlite") as connection:
+        for query, index in queries.items():
+            plan = connection.execute(f"explain query plan {query}").fetchall()
+            assert index in str(plan), query
+    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ class Alerts:
             if connection.dialect.name == "postgresql":  # on SQLite writers take turns anyway
                 # Rows that are not there yet cannot be locked: two watches would open one cause twice.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            rows = connection.execute(sa.select(self._table)).all()
+            # Of those that are over only what is found again: they add up over the years.
+            wanted = sa.or_(self._table.c.state != "resolved", self._table.c.key.in_(list(findings)))
+            rows = connection.execute(sa.select(self._table).where(wanted)).all()
             known = {row.key: row for row in rows}
             for cause, finding in findings.items():
                 row = known.get(cause)
@@ -60,7 +62,7 @@ class Alerts:
                 else:
                     connection.execute(self._update(cause).values(values))
             for row in rows:
-                if row.key in findings or row.state == "resolved" or row.kind not in looked:
+                if row.key in findings or row.kind not in looked:
                     continue
                 quiet = row.quiet_at or now
                 over = now - quiet >= _SETTLES_AFTER

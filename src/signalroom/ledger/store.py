@@ -28,6 +28,8 @@ _LASTING = (
     "authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied",
     "could not translate host name", "no password supplied", "certificate",
 )  # fmt: skip
+# Of these, what passes once somebody has made room.
+_FULL = ("database or disk is full", "No space left on device", "disk quota exceeded")
 # What would be taken for a file's path, and is a database's address: its password would become a file's name.
 _MISSPELT = re.compile(r"^postgres|@|\b(host|password|dbname)\s*=", re.IGNORECASE)
 
@@ -94,9 +96,11 @@ class Store:
                     f"The ledger ({self.title}) refuses: {cause}.", mend="Mend [ledger] or the rights of its role."
                 ) from error
             if isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)):
-                raise RetryableError(
-                    f"The ledger ({self.title}) did not answer: {cause}.", mend="Try again; nothing was written."
-                ) from error
+                if any(sentence in cause for sentence in _FULL):
+                    raise RetryableError(
+                        f"The disk of the ledger ({self.title}) is full: {cause}.", mend="Make room, then try again."
+                    ) from error
+                raise RetryableError(f"The ledger ({self.title}) did not answer: {cause}.", mend="Try again.") from error
             raise
 
 

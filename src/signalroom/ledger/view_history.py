@@ -112,21 +112,26 @@ class HistoryRepository:
         return len(mine)
 
     def release(self, runs: Sequence[ViewRun]) -> None:
-        """Give back views that turned out to need nothing: as if they had not been taken."""
+        """Give back views that turned out to need nothing: as if they had not been taken.
+
+        One that was taken over meanwhile stays with whoever has it.
+        """
         history, registry, status = self._tables.history, self._tables.registry, self._tables.status
-        names = [run.view.name for run in runs]
         with self._store.write() as connection:
+            held = self._fences(connection, [run.view.name for run in runs])
+            mine_still = [run for run in runs if held.get(run.view.name) == run.fence]
+            names = [run.view.name for run in mine_still]
             again = self._asked(connection, names)  # one of them may have been asked for once more
-            for run in runs:
-                mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == run.view.name)
-                waits = run.asked and run.view.name not in again
+            for run in mine_still:
+                name = run.view.name
+                mine = sa.and_(history.c.run_id == run.run_id, history.c.table_name == name)
+                waits = run.asked and name not in again
                 connection.execute(
                     history.update().where(mine).values(status="pending") if waits else history.delete().where(mine)
                 )
+                before = "pending" if name in again else run.status_before
+                connection.execute(status.update().where(status.c.table_name == name).values(status=before))
             connection.execute(registry.update().where(registry.c.table_name.in_(names)).values(lease_until=None))
-            connection.execute(
-                status.update().where(status.c.table_name.in_(names)).values(status="success", last_errors=None)
-            )
 
     def sweep(self) -> int:
         """Call each run whose process is gone an error; return how many there were."""
@@ -158,13 +163,16 @@ class HistoryRepository:
 
     def _sweep(self, connection: sa.Connection, now: datetime) -> int:
         history, registry = self._tables.history, self._tables.registry
-        expired = (
-            sa.select(history, registry.c.fence)
-            .join(registry, history.c.table_name == registry.c.table_name)
-            .where(
-                history.c.status == "running", sa.or_(registry.c.lease_until < now, registry.c.lease_until.is_(None))
-            )
-        )
+        running = history.c.status == "running"
+        silent = sa.or_(registry.c.lease_until < now, registry.c.lease_until.is_(None))
+        lost = sa.exists().where(history.c.table_name == registry.c.table_name, running)
+        # Locked, then read: who sweeps at the same moment, or claims next, finds what this one left.
+        locked = sa.select(registry.c.table_name).where(silent, lost).order_by(registry.c.table_name).with_for_update()
+        names = connection.execute(locked).scalars().all()
+        if not names:
+            return 0
+        expired = sa.select(history, registry.c.fence).join(registry, history.c.table_name == registry.c.table_name)
+        expired = expired.where(running, registry.c.table_name.in_(names))
         rows = connection.execute(expired.order_by(history.c.id)).all()
         before = self._before(connection, [row.table_name for row in rows])
         reason = {"errors": "The refresh was lost: its process ended before it could say how it went."}
@@ -219,7 +227,9 @@ class HistoryRepository:
     def _fences(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, int]:
         registry = self._tables.registry
         query = sa.select(registry.c.table_name, registry.c.fence).where(registry.c.table_name.in_(names))
-        return {row.table_name: row.fence for row in connection.execute(query.with_for_update())}
+        # In one order, so that two who lock several of them never wait for one another.
+        locked = query.order_by(registry.c.table_name).with_for_update()
+        return {row.table_name: row.fence for row in connection.execute(locked)}
 
     def _asked(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, str]:
         """Return view -> the refresh of it that waits."""
