@@ -72,6 +72,24 @@ class RunLaws:
         assert [run.job for run in ledger.runs.list(step="build")] == ["b", "a"]
         assert len(ledger.runs.list(1)) == 1
 
+    def test_what_runs_all_the_time_hides_nothing_that_runs_rarely(self, ledger, clock):
+        def ran(job, step, status="success"):
+            run = ledger.runs.start(job, step)
+            clock.advance(60)
+            return ledger.runs.finish(run, status) if status else run
+
+        weekly, going = ran("weekly", "report rollup", "error"), ran("slow", "build", "")
+        by_hand = ran("", "report rollup --date 2026-01-01")
+        often = [ran("often", "sync feed") for _ in range(5)]
+        assert ledger.runs.recent(3) == (*often[:1:-1], going, weekly)
+        assert by_hand in ledger.runs.recent(6)
+        bounds = {"since": weekly.started_at, "before": often[1].started_at}
+        assert [run.step for run in ledger.runs.list(**bounds)] == [
+            "sync feed", by_hand.step, "build", "report rollup"
+        ]  # fmt: skip
+        assert ledger.runs.list(since=often[4].started_at) == (often[4],)
+        assert ledger.figures.runs_by_status(**bounds) == {"error": 1, "running": 1, "success": 2}
+
     def test_success_is_terminal(self, ledger):
         run = ledger.runs.start("j", "s")
         ledger.runs.finish(run, "success", {"rows": 1})
@@ -227,6 +245,22 @@ class DeliveryLaws:
         assert listed == [("a", "inflight"), ("b", "pending"), ("c", "pending")]
         assert [found.recipient for found in ledger.deliveries.list(state="inflight")] == ["a"]
         assert ledger.deliveries.list("other") == ()
+
+    def test_what_somebody_has_of_a_report_is_told_once_the_latest_first(self, ledger):
+        def sent(recipient, day, digest, state="sent"):
+            due = DUE + timedelta(days=day)
+            one = dataclasses.replace(delivery(recipient, digest=digest), key=f"{recipient}{day}", due_at=due)
+            ledger.deliveries.settle(ledger.deliveries.claim(one), state)
+
+        for recipient in "abc":
+            sent(recipient, 1, "first")
+            sent(recipient, 2, "second")
+        sent("a", 3, "nobody's", "failed")
+        assert ledger.deliveries.digests("daily", DUE) == ("second", "first")
+        assert ledger.deliveries.digests("daily", DUE + timedelta(days=1)) == ("second",)
+        assert ledger.deliveries.digests("weekly", DUE) == ()
+        (failed,) = ledger.deliveries.list(state="failed", since=DUE)
+        assert ledger.deliveries.list(state="failed", since=failed.due_at) == ()
 
     def test_a_failed_one_is_tried_again(self, ledger):
         claimed = ledger.deliveries.claim(delivery(digest="d1"))

@@ -120,7 +120,7 @@ class Room:
             if part is None:
                 known = self.workspace.sources
                 raise ConfigError(f"There is no source {name!r}.", mend=nearest(name, known) or _choices(known))
-            self._sources[name] = self.workspace.create(part, self.clock)
+            self._sources.setdefault(name, self.workspace.create(part, self.clock))  # threads may ask at one moment
         return self._sources[name]
 
     def streams(self, source: str, stream: str = "") -> Sequence[Stream]:
@@ -146,7 +146,7 @@ class Room:
             if part is None:
                 known = self.workspace.channels
                 raise ConfigError(f"There is no channel {name!r}.", mend=nearest(name, known) or _choices(known))
-            self._channels[name] = self.workspace.create(part, self.clock)
+            self._channels.setdefault(name, self.workspace.create(part, self.clock))
         return self._channels[name]
 
     def report(self, name: str) -> Report:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from signalroom import delivering, watching
 from signalroom.channels.once import send_again
@@ -155,11 +156,13 @@ def replay(
 ) -> StreamSync | None:
     """Type and merge a stream's loads again from the lake; None when no load was committed in the days asked for.
 
-    The days choose the streams; a table is always rebuilt from every load, so it equals the live one exactly.
+    The days are those of the workspace's zone and choose the streams; a table is always rebuilt from every load, so it
+    equals the live one exactly.
     """
     began = time.monotonic()
     loads = room.lake.loads(stream.source, stream.name)
-    days = [one.committed_at.date() for one in loads]
+    zone = ZoneInfo(room.workspace.timezone)
+    days = [one.committed_at.astimezone(zone).date() for one in loads]
     if not any((first is None or day >= first) and (last is None or day <= last) for day in days):
         return None
     result = room.warehouse.merge(stream, loads, room.lake, replay=True, progress=progress)

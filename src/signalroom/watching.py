@@ -13,7 +13,7 @@ from signalroom.alert import Alert, Finding, Kind
 from signalroom.delivering import Due, deliver, render
 from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.message import Delivery, Message, delivery_key
-from signalroom.run import Run
+from signalroom.run import Run, RunStatus
 from signalroom.workspace.jobs import local_today
 from signalroom.workspace.parts import CheckSettings, parse_age
 
@@ -26,6 +26,8 @@ _BY_LEDGER: Final[frozenset[Kind]] = frozenset({"missed", "failure", "delivery"}
 _AND_ITS_SILENCE: Final[frozenset[Kind]] = frozenset({*_BY_LEDGER, "warehouse"})
 _OTHERS: Final[frozenset[Kind]] = frozenset(kind for kind in get_args(Kind) if kind != "lag")
 _RUNS: Final = 1000
+_FAILED: Final[tuple[RunStatus, ...]] = ("error", "lost")
+_SHOWN: Final = 10
 _HISTORY: Final = timedelta(days=50)
 _RESTATED_FOR: Final = timedelta(days=7)
 
@@ -115,13 +117,14 @@ def _by_ledger(room: Room) -> Iterator[Finding]:
     from signalroom.alerts import checks
 
     workspace, now = room.workspace, room.clock.now()
-    runs = room.ledger.runs.list(_RUNS)
+    runs = room.ledger.runs.recent(_RUNS)
     needs = {name: tuple(settings.needs) for name, settings in workspace.reports.items()}
     grace = parse_age(workspace.alerts.grace)
     yield from checks.failures(runs, workspace.jobs, needs, now)
     yield from checks.missed(workspace.jobs.values(), runs, room.ledger.runs.first_started(), grace, now)
     for state in ("failed", "unknown"):
-        yield from checks.undelivered(room.ledger.deliveries.list(state=state), now)
+        late = room.ledger.deliveries.list(state=state, since=now - checks.UNDELIVERED_FOR, limit=_RUNS)
+        yield from checks.undelivered(late, now)
 
 
 def _by_warehouse(room: Room) -> Iterator[Finding]:
@@ -220,8 +223,8 @@ def _sent(room: Room, since: datetime) -> Iterator[Sent]:
                 continue
             figures = replace(report, queries=queries)
             seen: set[date] = set()
-            for digest in _digests(room, name, since):
-                archived = room.ledger.archive.get(digest)
+            for digest in room.ledger.deliveries.digests(name, since):
+                archived = room.ledger.archive.get(digest, with_images=False)
                 about: Any = archived.message.data.get("_report") if archived else None
                 if archived is None or not about:
                     continue
@@ -237,12 +240,6 @@ def _sent(room: Room, since: datetime) -> Iterator[Sent]:
                 except (ConfigError, DataError):
                     break  # it cannot be made any more: its next run fails, and that is told
                 yield Sent(name, day, as_of, archived.message.data, now)
-
-
-def _digests(room: Room, report: str, since: datetime) -> list[str]:
-    """Return the messages of a report that somebody has, each once, the latest due first."""
-    sent = room.ledger.deliveries.list(report, state="sent", limit=_RUNS)
-    return list(dict.fromkeys(one.digest for one in sent if one.due_at > since and one.digest))
 
 
 def _values(room: Room, check: CheckSettings, day: date) -> dict[date, Decimal]:
@@ -314,14 +311,15 @@ def _digest_rows(room: Room, day: date) -> Mapping[str, Any]:
     for one in _loads(room, begin):
         if one.committed_at < end:
             streams[one.stream] = streams.get(one.stream, 0) + one.rows
-    runs = [run for run in room.ledger.runs.list(_RUNS) if begin <= run.started_at < end]
-    failed = [run for run in runs if run.status in {"error", "lost"}]
+    runs, figures = room.ledger.runs, room.ledger.figures.runs_by_status(begin, end)
+    failed = [run for status in _FAILED for run in runs.list(_SHOWN, status=status, since=begin, before=end)]
+    failed.sort(key=lambda run: run.started_at, reverse=True)
     return {
         "day": day,
         "streams": [{"stream": name, "rows": rows} for name, rows in sorted(streams.items())],
         "figures": [_figure_row(room, check, day) for check in room.workspace.alerts.checks.values()],
-        "runs": {"succeeded": sum(run.status == "success" for run in runs), "failed": len(failed)},
-        "failures": [_failure_row(run) for run in failed[:10]],
+        "runs": {"succeeded": figures.get("success", 0), "failed": sum(figures.get(status, 0) for status in _FAILED)},
+        "failures": [_failure_row(run) for run in failed[:_SHOWN]],
         "alerts": [asdict(one) for one in room.ledger.alerts.list()][:20],
     }
 

@@ -2,15 +2,19 @@
 
 import csv
 import shutil
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from affiliates import EVERFLOW_KEY, REDTRACK_KEY, Clock, checksums, make_affiliates, small_world
+from signalroom import steps
 from signalroom.engine import inline
 from signalroom.errors import ConfigError
 from signalroom.room import Room
 from signalroom.simulators import serve, write_exports
+from signalroom.warehouse.base import MergeResult
 
 SOURCES = ("s3_exports", "everflow", "redtrack")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("replay"), pytest.mark.timeout(1200)]
@@ -66,6 +70,19 @@ def week(request, tmp_path_factory):
         shutil.rmtree(exports)
         exports.mkdir()
         yield root, clock, before
+
+
+def test_the_days_of_a_replay_are_local_days(week):
+    """The first syncs of a day in New York are of the same date in UTC; those late in its evening are not."""
+    root, clock, _ = week
+    with Room.open(root, clock=clock) as room:
+        (stream,) = room.streams("redtrack")
+        last = room.lake.loads("redtrack", stream.name)[-1]
+        late = replace(last, committed_at=datetime(2026, 11, 20, 3, tzinfo=UTC))  # 22:00 on the 19th
+        room.lake = SimpleNamespace(loads=lambda *_: [late], close=lambda: None)
+        room.warehouse = SimpleNamespace(merge=lambda *_, **__: MergeResult(()), close=lambda: None)
+        assert steps.replay(room, stream, date(2026, 11, 19), date(2026, 11, 19)) is not None
+        assert steps.replay(room, stream, date(2026, 11, 20), None) is None
 
 
 def disturb(exports):

@@ -8,6 +8,7 @@ import pytest
 
 from affiliates import Clock
 from shop_workspace import ask, call, make_shop
+from signalroom import watching
 from signalroom.engine import inline
 from signalroom.errors import ConfigError, DataError, RetryableError
 from signalroom.room import Room
@@ -77,6 +78,20 @@ def test_a_check_opens_one_alert_sent_once_and_resolved_with_a_message(room, clo
         inline.run_step(room, "watch")
     assert "Resolved: Big orders is 1" in said(room, "ops")
     assert len(said(room, "ops")) == 3
+
+
+def test_a_report_that_fails_once_a_week_is_told_of_until_it_works(room, clock, monkeypatch):
+    """Whatever else ran meanwhile: the alert was called over once a thousand other runs stood before the failure."""
+    monkeypatch.setattr(watching, "_RUNS", 2)
+    with pytest.raises(DataError):
+        inline.run_job(room, "nightly")
+    clock.sleep(11 * 60)
+    for _ in range(3):
+        inline.run_step(room, "sync shop", job="nightly")
+        inline.run_step(room, "watch")
+        clock.sleep(11 * 60)
+    assert "report.sick" in [one.key for one in room.ledger.alerts.list()]
+    assert "Resolved: report sick fails" not in said(room, "ops")
 
 
 def test_a_missed_and_then_failing_job_is_critical_and_reaches_the_phone(room, clock):

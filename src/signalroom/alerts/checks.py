@@ -18,9 +18,12 @@ from signalroom.workspace.jobs import Job, StepCall, parse_step
 
 _STILL_TRYING: Final = timedelta(minutes=10)
 _LONG: Final = timedelta(hours=2)
-_LOOK_BACK: Final = (timedelta(days=2), timedelta(days=9), timedelta(days=32))
+_LOOK_BACK: Final = timedelta(days=32)
 _ZERO_AFTER: Final = 10
 _FAR: Final = 4  # times what is allowed: no longer a matter of the next sync
+
+UNDELIVERED_FOR: Final = timedelta(days=2)
+"""For how long it is told that a message which was due did not arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +152,15 @@ def last_due(job: Job, before: datetime) -> datetime | None:
     cron = job.cron()
     if cron is None:
         return None
-    for back in _LOOK_BACK:
-        at = cron.due(before - back, job.timezone)
-        if at > before:
-            continue
-        while (later := cron.due(at, job.timezone)) <= before:
-            at = later
-        return at
-    return None
+    at = cron.last_due(before, job.timezone)
+    return at if at is not None and before - at < _LOOK_BACK else None
 
 
 def undelivered(deliveries: Iterable[Delivery], now: datetime) -> Iterator[Finding]:
     """Yield a finding for each channel that did not take what was due in the last two days."""
     by_channel: dict[str, list[Delivery]] = {}
     for one in deliveries:
-        if one.state in {"failed", "unknown"} and now - one.due_at < timedelta(days=2):
+        if one.state in {"failed", "unknown"} and now - one.due_at < UNDELIVERED_FOR:
             by_channel.setdefault(one.channel, []).append(one)
     for channel, found in sorted(by_channel.items()):
         told = " ".join(dict.fromkeys(f"{one.report} is {one.state}: {one.error}".rstrip(": ") for one in found[:5]))

@@ -227,12 +227,13 @@ class ObjectStore:
         failpoint("objects.move")
         old, new = self.local_path(key), self.local_path(to)
         if old is not None and new is not None:
-            make_folder(new.parent)
-            with old.open("rb") as source:
-                os.fsync(source.fileno())
-            old.replace(new)
-            sync_folder(new.parent)
-            sync_folder(old.parent)
+            with writing(new):
+                make_folder(new.parent)
+                with old.open("rb") as source:
+                    os.fsync(source.fileno())
+                old.replace(new)
+                sync_folder(new.parent)
+                sync_folder(old.parent)
             return
         import obstore
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,15 +19,18 @@ from pathlib import Path
 from signalroom.clients.durable import make_folder
 from signalroom.clients.objects import ObjectStore, revealed
 from signalroom.clock import Clock, SystemClock
-from signalroom.errors import ConfigError, DataError, RetryableError
+from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.lake import archive
 from signalroom.lake.layout import Layout
-from signalroom.lake.sweeping import sweep
+from signalroom.lake.sweeping import sweep, sweep_stream
 from signalroom.lake.verifying import verify_part
 from signalroom.lake.writer import LoadWriter
 from signalroom.load import Load, Part
 from signalroom.stream import Stream
 from signalroom.workspace.settings import Secret, injected, setting
+
+_ABANDONED_S = 86_400.0
+_log = logging.getLogger("signalroom.lake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Lake:
     store: ObjectStore
     clock: Clock = field(default_factory=SystemClock)
     layout: Layout = field(init=False)
+    _swept: dict[str, float] = field(default_factory=dict[str, float], init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Lay the folders out."""
@@ -101,11 +106,27 @@ class Lake:
     # writing
 
     def begin(self, stream: Stream) -> LoadWriter:
-        """Return the writer of a new load; writes nothing yet."""
+        """Return the writer of a new load; writes nothing yet.
+
+        Once a day what crashed syncs of the stream left behind goes first; a store that lets nobody delete keeps it.
+        """
         for name in (stream.source, stream.name):
             if not name or name[0] in "._" or set(name) & set('/\\:*?"<>|') or not name.isprintable():
                 raise ConfigError(f"{stream.title!r} cannot name a folder.", mend="Use letters, digits, - and _.")
+        self._sweep_now_and_then(stream)
         return LoadWriter(self.layout, stream, self.clock)
+
+    def _sweep_now_and_then(self, stream: Stream) -> None:
+        now_s = self.clock.monotonic()
+        if now_s - self._swept.get(stream.title, float("-inf")) < _ABANDONED_S:
+            return
+        self._swept[stream.title] = now_s
+        limit = self.clock.now() - timedelta(seconds=_ABANDONED_S)
+        try:
+            for folder in sweep_stream(self.layout, stream.source, stream.name, limit):
+                _log.info("%s was begun and never committed: removed.", folder)
+        except SignalRoomError as problem:  # litter is no reason to load nothing
+            _log.warning("What a sync of %s left behind is still there: %s", stream.title, problem)
 
     def quarantine(self, stream: Stream, name: str, chunks: Iterable[bytes], reason: str) -> str:
         """Archive a page, file or message that cannot be read, whole, and return its key.
@@ -156,7 +177,7 @@ class Lake:
         folder = self.layout.folder(load.source, load.stream, load.load_id)
         return [found for part in load.parts if (found := verify_part(self.store, f"{folder}/{part.name}", part))]
 
-    def sweep(self, older_than_s: float = 86_400) -> list[str]:
+    def sweep(self, older_than_s: float = _ABANDONED_S) -> list[str]:
         """Remove loads that were begun and never committed, and return their folders.
 
         Args:

@@ -95,21 +95,29 @@ class Layout:
         if path is None:
             self.store.delete([info.key for info in self.store.list(folder)])
         elif path.is_dir():
-            for item in path.iterdir():
-                failpoint("lake.remove")
-                item.unlink(missing_ok=True)
-            path.rmdir()
+            with writing(path):
+                for item in path.iterdir():
+                    failpoint("lake.remove")
+                    item.unlink(missing_ok=True)
+                path.rmdir()
+
+    def begun(self, source: str, stream: str) -> list[str]:
+        """Return the ids of a stream's loads, in order, those without a marker too."""
+        folder = self.store.local_path(f"{source}/{stream}")
+        if folder is not None:
+            try:
+                with os.scandir(folder) as found:
+                    return sorted(item.name for item in found if is_id(item.name))
+            except FileNotFoundError:
+                return []
+        keys = (info.key.split("/") for info in self.store.list(f"{source}/{stream}"))
+        return sorted({parts[2] for parts in keys if is_id(parts[2])})
 
     def committed(self, source: str, stream: str) -> list[str]:
         """Return the ids of a stream's committed loads, in order; reads no ``_load.json``."""
         folder = self.store.local_path(f"{source}/{stream}")
         if folder is not None:
-            try:
-                with os.scandir(folder) as found:
-                    names = [item.name for item in found if is_id(item.name)]
-            except FileNotFoundError:
-                return []
-            return sorted(name for name in names if (folder / name / manifest.NAME).exists())
+            return [name for name in self.begun(source, stream) if (folder / name / manifest.NAME).exists()]
         keys = (info.key.split("/") for info in self.store.list(f"{source}/{stream}"))
         return sorted(parts[2] for parts in keys if parts[3:] == [manifest.NAME] and is_id(parts[2]))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from signalroom.clients.durable import TEMPORARY
 from signalroom.failpoints import failpoint
 from signalroom.lake import archive, manifest
-from signalroom.lake.ids import is_id
+from signalroom.lake.ids import is_id, moment_of
 from signalroom.lake.layout import Layout
 
 
@@ -43,13 +43,26 @@ def sweep(layout: Layout, limit: datetime) -> list[str]:
     return swept
 
 
-def _entries(layout: Layout) -> Iterator[tuple[str, datetime]]:
+def sweep_stream(layout: Layout, source: str, stream: str, limit: datetime) -> list[str]:
+    """Do the same for the loads of one stream; nothing but a load without a marker is looked into."""
+    begun = layout.begun(source, stream)  # listed first: what is committed in between counts as committed
+    committed = set(layout.committed(source, stream))
+    left = [one for one in begun if one not in committed and moment_of(one) < limit]
+    folders = [layout.folder(source, stream, load_id) for load_id in left]
+    swept = [folder for folder in folders if all(moment < limit for _, moment in _entries(layout, folder))]
+    for folder in swept:
+        failpoint("lake.sweep")
+        layout.remove(*folder.split("/"))
+    return swept
+
+
+def _entries(layout: Layout, below: str = "") -> Iterator[tuple[str, datetime]]:
     """Yield key and time of every object; of a local lake its folders as well, since an empty one is litter too."""
     root = layout.store.local_path("")
     if root is None:
-        yield from ((info.key, info.last_modified) for info in layout.store.list())
+        yield from ((info.key, info.last_modified) for info in layout.store.list(below))
         return
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root / below):
         inner = Path(folder).relative_to(root)
         for key in (inner, *(inner / name for name in names)):
             try:

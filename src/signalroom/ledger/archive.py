@@ -98,14 +98,15 @@ class Archive:
         failpoint("ledger.archive.after")
         return digest
 
-    def get(self, digest: str) -> Archived | None:
-        """Return the message kept under ``digest``, or None."""
+    def get(self, digest: str, *, with_images: bool = True) -> Archived | None:
+        """Return the message kept under ``digest``, or None; its pictures are read only where they are wanted."""
         with self._store.read() as connection:
             row = connection.execute(sa.select(self._table).where(self._table.c.digest == digest)).one_or_none()
             if row is None:
                 return None
             query = sa.select(self._images).where(self._images.c.digest == digest).order_by(self._images.c.position)
-            images = tuple(Image(image.name, image.png, image.alt) for image in connection.execute(query))
+            found = connection.execute(query) if with_images else ()
+            images = tuple(Image(image.name, image.png, image.alt) for image in found)
         body: dict[str, Any] = row.message
         message = Message(
             report=row.report,

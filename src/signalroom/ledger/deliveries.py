@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -165,15 +165,27 @@ class Deliveries:
             until = connection.execute(query).scalar_one_or_none()
         return 0.0 if until is None else max(0.0, (until - self._store.clock.now()).total_seconds())
 
+    def digests(self, report: str, since: datetime) -> tuple[str, ...]:
+        """Return the messages of a report that somebody has of what was due after ``since``, the latest due first."""
+        table = self._table
+        had = (table.c.report == report, table.c.state == "sent", table.c.due_at > since, table.c.digest != "")
+        query = sa.select(table.c.digest).where(*had).group_by(table.c.digest)
+        with self._store.read() as connection:
+            newest_first = query.order_by(sa.func.max(table.c.due_at).desc(), table.c.digest)
+            return tuple(connection.execute(newest_first).scalars())
+
     def list(
-        self, report: str | None = None, *, state: DeliveryState | None = None, limit: int = 100
-    ) -> tuple[Delivery, ...]:
-        """Return deliveries, the latest due first; only those of a report or a state where one is named."""
+        self, report: str | None = None, *, state: DeliveryState | None = None, since: datetime | None = None,
+        limit: int = 100,
+    ) -> tuple[Delivery, ...]:  # fmt: skip
+        """Return deliveries, the latest due first; of a report, in a state, due after ``since``, where one is given."""
         table = self._table
         query = sa.select(table).order_by(table.c.due_at.desc(), table.c.channel, table.c.recipient).limit(limit)
         for column, value in ((table.c.report, report), (table.c.state, state)):
             if value is not None:
                 query = query.where(column == value)
+        if since is not None:
+            query = query.where(table.c.due_at > since)
         with self._store.read() as connection:
             return tuple(_delivery(row) for row in connection.execute(query))
 

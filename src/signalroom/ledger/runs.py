@@ -141,15 +141,39 @@ class Runs:
         with self._store.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def recent(self, limit: int) -> tuple[Run, ...]:
+        """Return what tells how every step stands, the newest first.
+
+        That is the ``limit`` newest runs, every run that goes on, and of each step of each job the last that ended,
+        however many others came after it: what runs every minute does not hide what runs once a week.
+        """
+        table = self._table
+        newest = sa.select(table.c.run_id).order_by(table.c.started_at.desc(), table.c.run_id.desc()).limit(limit)
+        going = sa.select(table.c.run_id).where(table.c.status == "running")
+        last = sa.select(table.c.job, table.c.step, sa.func.max(table.c.started_at).label("at"))
+        ended = (table.c.job != "", table.c.finished_at.is_not(None))
+        last = last.where(*ended).group_by(table.c.job, table.c.step).subquery()
+        same = sa.and_(table.c.job == last.c.job, table.c.step == last.c.step, table.c.started_at == last.c.at)
+        ids = sa.union(sa.select(newest.subquery().c.run_id), going, sa.select(table.c.run_id).join(last, same))
+        query = sa.select(table).where(table.c.run_id.in_(ids))
+        with self._store.read() as connection:
+            found = connection.execute(query.order_by(table.c.started_at.desc(), table.c.run_id.desc()))
+            return tuple(_run(row) for row in found)
+
     def list(
-        self, limit: int = 50, *, job: str | None = None, step: str | None = None, status: RunStatus | None = None
-    ) -> tuple[Run, ...]:
-        """Return the newest runs first; only those of a job, a step or a status where one is named."""
+        self, limit: int = 50, *, job: str | None = None, step: str | None = None, status: RunStatus | None = None,
+        since: datetime | None = None, before: datetime | None = None,
+    ) -> tuple[Run, ...]:  # fmt: skip
+        """Return the newest runs first; only those of a job, a step or a status where one is named.
+
+        ``since`` and ``before`` bound when they started: at or after the one, before the other.
+        """
         table = self._table
         query = sa.select(table).order_by(table.c.started_at.desc(), table.c.run_id.desc()).limit(limit)
         for column, value in ((table.c.job, job), (table.c.step, step), (table.c.status, status)):
             if value is not None:
                 query = query.where(column == value)
+        query = query.where(*started_within(table, since, before))
         with self._store.read() as connection:
             return tuple(_run(row) for row in connection.execute(query))
 
@@ -195,6 +219,15 @@ class Runs:
         repeats = last.repeats + 1 if last is not None and last.status == status else 0
         ended = {"status": status, "finished_at": self._store.clock.now(), "error": error, "repeats": repeats}
         connection.execute(self._update(row.run_id).values(ended | values))
+
+
+def started_within(
+    table: sa.Table, since: datetime | None, before: datetime | None
+) -> Sequence[sa.ColumnElement[bool]]:
+    """Return the conditions that a run started at or after ``since`` and before ``before``, where these are given."""
+    started = table.c.started_at
+    bounds = (None if since is None else started >= since, None if before is None else started < before)
+    return [bound for bound in bounds if bound is not None]
 
 
 def _failures(row: sa.Row[Any], now: datetime) -> list[dict[str, str]]:

@@ -100,7 +100,9 @@ class Store:
                     raise RetryableError(
                         f"The disk of the ledger ({self.title}) is full: {cause}.", mend="Make room, then try again."
                     ) from error
-                raise RetryableError(f"The ledger ({self.title}) did not answer: {cause}.", mend="Try again.") from error
+                raise RetryableError(
+                    f"The ledger ({self.title}) did not answer: {cause}.", mend="Try again."
+                ) from error
             raise
 
 

@@ -305,9 +305,10 @@ class DuckDBWarehouse:
     def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
         """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
         source, name = table.split(".", 1)
-        stored = bookkeeping.stored_columns(self._execute, source, name)
-        columns = [column for column in stored if column.name not in exclude]
-        rows, digest = self._execute(checksum_sql(qualified(table), columns, "duckdb"), [])[0]
+        with self._lock:  # a merge of another thread goes on in this very connection
+            stored = bookkeeping.stored_columns(self._execute, source, name)
+            columns = [column for column in stored if column.name not in exclude]
+            rows, digest = self._execute(checksum_sql(qualified(table), columns, "duckdb"), [])[0]
         return f"{rows}:{int(digest):x}"
 
     @contextmanager

@@ -75,9 +75,9 @@ class _Figures:
         yield from (failing, failed)
 
     def _newest(self) -> list[Run]:
-        """Return the newest finished run of each job's step, as far back as is cheap."""
+        """Return the newest finished run of each job's step; of steps that people start, as far back as is cheap."""
         found: dict[tuple[str, str], Run] = {}
-        for run in self._room.ledger.runs.list(_RECENT_RUNS):
+        for run in self._room.ledger.runs.recent(_RECENT_RUNS):
             if run.finished_at is not None:
                 found.setdefault((run.job, run.step), run)
         return list(found.values())
