@@ -11,7 +11,7 @@ from signalroom.errors import ConfigError
 from signalroom.failpoints import failpoint
 from signalroom.ledger.tables import place
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision: a ledger that has it needs nothing, and Alembic is not even imported."""
 
 _VERSION_TABLE = "ledger_version"

@@ -96,7 +96,7 @@ def ddl(dialect: str) -> tuple[str, ...]:
     """Return the statements that make these tables in an empty database, for a team with a schema of its own."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from signalroom.ledger.migrations.versions import v0004_report_views, v0005_api, v0008_indexes
+    from signalroom.ledger.migrations.versions import v0004_report_views, v0005_api, v0009_indexes
 
     made = v0004_report_views.statements(postgresql.dialect() if dialect == "postgresql" else sqlite.dialect())
-    return (*made, *v0005_api.statements(dialect), *v0008_indexes.statements(dialect))
+    return (*made, *v0005_api.statements(dialect), *v0009_indexes.statements(dialect))
