@@ -16,11 +16,12 @@ JOBS = "/api/seeder/jobs"
 # What an endpoint answers to who may call it. One that is added here has been thought of.
 DONE = {
     "listJobs": 200, "listRuns": 200, "refreshNow": 202, "health": 200, "ready": 200, "metrics": 200, "openapi": 200,
-    "previewView": 200, "pullRow": 401,
+    "previewView": 200, "pullRow": 401, "listKeys": 200, "createKey": 201, "revokeKey": 404,
 }  # fmt: skip
-BODIES = {"previewView": {"query": "select 1"}}
+BODIES = {"previewView": {"query": "select 1"}, "createKey": {"role": "operator"}}
 OPEN = {"health", "ready", "metrics", "openapi", "pullRow"}  # the last asks for a signature itself
 TEAM = {"previewView"}
+ADMINS = {"listKeys", "createKey", "revokeKey"}
 OWNERS = {"acme_top": "acme", "daily__acme": "acme", "daily__bolt": "bolt", "nowhere": None}
 
 
@@ -43,6 +44,7 @@ def test_every_route_is_a_declared_endpoint_and_every_endpoint_has_been_thought_
     assert {one.name for one in declared.values()} == set(DONE)
     assert {one.name for one in declared.values() if not ROLES[one.access]} == OPEN
     assert {one.name for one in declared.values() if ROLES[one.access] == {"admin", "operator"}} == TEAM
+    assert {one.name for one in declared.values() if ROLES[one.access] == {"admin"}} == ADMINS
 
 
 @pytest.mark.parametrize("endpoint", web_app.ENDPOINTS, ids=lambda one: one.name)
@@ -55,8 +57,10 @@ def test_every_endpoint_as_every_caller_on_every_agencys_view(api, endpoint):
                 expected = DONE[endpoint.name]
             elif caller in {"nobody", "stranger", "revoked", "expired"}:
                 expected = 401
-            elif (endpoint.name in TEAM and caller in {"acme", "bolt"}) or (
-                path != endpoint.path and (owner is None or caller not in {owner, "operator", "admin"})
+            elif (
+                (endpoint.name in ADMINS and caller != "admin")
+                or (endpoint.name in TEAM and caller in {"acme", "bolt"})
+                or (path != endpoint.path and (owner is None or caller not in {owner, "operator", "admin"}))
             ):
                 expected = 404
             else:

@@ -101,7 +101,7 @@ def _now(room: Room, what: str, verb: str, *, as_json: bool) -> None:
 
 
 def _status(room: Room, *, as_json: bool) -> None:
-    rows = [row for one, entity in _chosen(room, "") for row in [_row(room, one, entity)]]
+    rows = [_row(room, one, entity) for one, entity in _chosen(room, "")]
     if as_json:
         print_json({"entities": rows})
         return

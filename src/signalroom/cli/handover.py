@@ -16,12 +16,8 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from signalroom.errors import RetryableError
-
-if TYPE_CHECKING:
-    pass
 
 EXIT, OUT, ERR = 0, 1, 2
 _HEAD = struct.Struct("!BI")  # what a frame is, and its length in bytes

@@ -106,9 +106,9 @@ class Keys:
             self._change(key_id, last_used_at=now)
         return key
 
-    def list(self) -> list[ApiKey]:
-        """Return every key, the newest first."""
-        query = self._select().order_by(self._table.c.created_at.desc(), self._table.c.key_id)
+    def list(self, limit: int | None = None) -> list[ApiKey]:
+        """Return the keys, the newest first: all of them, or ``limit`` at most."""
+        query = self._select().order_by(self._table.c.created_at.desc(), self._table.c.key_id).limit(limit)
         with self._store.read() as connection:
             return [_key(row) for row in connection.execute(query)]
 

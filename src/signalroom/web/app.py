@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import RetryableError, SignalRoomError
-from signalroom.web import health, openapi, previews, projections, seeder
+from signalroom.web import health, keys, openapi, previews, projections, seeder
 from signalroom.web.access import Doorkeeper
 from signalroom.web.endpoint import Answer, Call, Endpoint, Refusal, Site, missing
 from signalroom.web.gate import App, Gate
@@ -24,6 +24,7 @@ _MODULES: tuple[Endpoint, ...] = (
     *seeder.ENDPOINTS,
     *previews.ENDPOINTS,
     *projections.ENDPOINTS,
+    *keys.ENDPOINTS,
     *health.ENDPOINTS,
 )
 ENDPOINTS = (*_MODULES, openapi.endpoint(_MODULES))

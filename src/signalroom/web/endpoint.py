@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from signalroom.web.shapes import Shape
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from signalroom.ledger.keys import ApiKey
     from signalroom.room import Room
 
-Access: TypeAlias = Literal["open", "own", "read", "refresh", "operate"]
+Access: TypeAlias = Literal["open", "own", "read", "refresh", "operate", "administer"]
 
 ROLES: Mapping[Access, frozenset[str]] = {
     "open": frozenset(),
@@ -23,6 +23,7 @@ ROLES: Mapping[Access, frozenset[str]] = {
     "read": frozenset({"admin", "operator", "agency"}),
     "refresh": frozenset({"admin", "operator", "agency"}),
     "operate": frozenset({"admin", "operator"}),
+    "administer": frozenset({"admin"}),
 }
 """Which roles a key must have one of. ``open``: nobody is asked; ``own``: the endpoint asks its caller itself."""
 
@@ -166,6 +167,31 @@ class Refusal(Exception):  # noqa: N818 - it is the answer, not a failure
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.headers = dict(headers or {})
+
+
+def read_object(body: bytes, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty body is an empty one.
+
+    Args:
+        body: As it was sent.
+        known: The only fields it may have, each with the types its value may be of.
+
+    Raises:
+        Refusal: 400 for what is no such object.
+    """
+    import orjson
+
+    try:
+        given: Any = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError:
+        raise Refusal(400, "bad_body", "The body is no JSON.") from None
+    if not isinstance(given, dict) or not set(given) <= set(known):
+        raise Refusal(400, "bad_body", f"The body is a JSON object with no fields but: {', '.join(known)}.")
+    found = cast("dict[str, Any]", given)
+    for name, value in found.items():
+        if not isinstance(value, known[name]):
+            raise Refusal(400, "bad_body", f"{name}: its value is of another type.")
+    return found
 
 
 def missing() -> Refusal:

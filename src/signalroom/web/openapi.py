@@ -58,7 +58,7 @@ def answers_of(endpoint: Endpoint) -> dict[int, Told]:
     if ROLES[endpoint.access]:
         shared |= {401: "There is no valid key.", 429: "It was asked too often: Retry-After says for how long."}
         shared[503] = "It cannot be answered now: try again."
-    if "{" in endpoint.path or endpoint.access == "operate":
+    if "{" in endpoint.path or endpoint.access in {"operate", "administer"}:
         shared[404] = "There is nothing here, or nothing that this key may see."
     if endpoint.method == "POST":
         shared[413] = "The body is too long."

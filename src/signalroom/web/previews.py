@@ -9,7 +9,7 @@ from typing import Any
 
 from signalroom.errors import RetryableError, SignalRoomError
 from signalroom.view import Preview
-from signalroom.web.endpoint import Answer, Call, Endpoint, Refusal, Told
+from signalroom.web.endpoint import Answer, Call, Endpoint, Refusal, Told, read_object
 from signalroom.web.seeder import visible_job
 from signalroom.web.shapes import Field, Shape, plain
 
@@ -53,7 +53,7 @@ _BUSY = threading.Lock()  # a preview costs as much as a refresh: one at a time 
 
 def _preview(call: Call) -> Answer:
     job = visible_job(call)
-    query = _query(call.body)
+    query: str | None = read_object(call.body, {"query": str}).get("query")
     refresher = call.site.room.refresher
     view = next((one for one in refresher.proposed() if one.name == job["table_name"]), None)
     if view is None:
@@ -70,20 +70,6 @@ def _preview(call: Call) -> Answer:
     finally:
         _BUSY.release()
     return Answer(_told(made))
-
-
-def _query(body: bytes) -> str | None:
-    import orjson
-
-    if not body.strip():
-        return None
-    try:
-        given: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Refusal(400, "bad_body", "The body is no JSON.") from None
-    if not isinstance(given, dict) or set(given) - {"query"} or not isinstance(given.get("query", ""), str):
-        raise Refusal(400, "bad_body", 'The body is {"query": "SELECT …"}, or empty.')
-    return given.get("query")
 
 
 def _empty(name: str) -> dict[str, Any]:
