@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -164,12 +165,13 @@ class Room:
 
     def close(self) -> None:
         """Close what was opened."""
-        while self._databases:
-            self._databases.popitem()[1].close()
-        for name in ("renderer", "warehouse", "lake", "ledger"):
-            opened = self.__dict__.pop(name, None)
-            if opened is not None:
-                opened.close()
+        with ExitStack() as closing:  # one that fails to close keeps none of the others open
+            for name in ("ledger", "lake", "warehouse", "renderer"):
+                opened = self.__dict__.pop(name, None)
+                if opened is not None:
+                    closing.callback(opened.close)
+            while self._databases:
+                closing.callback(self._databases.popitem()[1].close)
 
     def __enter__(self) -> Self:
         return self

@@ -141,7 +141,7 @@ def _by_warehouse(room: Room) -> Iterator[Finding]:
         for stream in ([name] if "." in name else [one for one in known if one.startswith(f"{name}.")] or [name])
     }
     yield from checks.stale(loads, allowed, now)
-    yield from checks.without_rows(loads)
+    yield from checks.without_rows(_last_loads(room))
     yield from checks.missing(_partitions(room), yesterday, zone)
     yield from checks.volumes(loads, yesterday, zone)
     yield from checks.rejected(_rejects(room, now - timedelta(days=7)))
@@ -152,14 +152,38 @@ def _by_warehouse(room: Room) -> Iterator[Finding]:
 
 
 def _loads(room: Room, since: datetime) -> list[StreamLoad]:
-    from signalroom.alerts.checks import StreamLoad
+    """Return the loads of a time, the oldest first; those of one quarter of an hour as one.
 
-    rows = room.warehouse.query(
-        "SELECT source || '.' || stream AS stream, committed_at, rows_in FROM signalroom.loads "
-        "WHERE committed_at > :since ORDER BY committed_at, load_id",
+    A stream that is followed has one a second. Local days begin and end with such a quarter, in every zone.
+    """
+    quarter = "CAST(floor(extract(epoch FROM committed_at) / 900) AS bigint)"
+    return _asked_loads(
+        room,
+        f"SELECT source || '.' || stream AS stream, max(committed_at) AS last, CAST(sum(rows_in) AS bigint) AS rows_in "
+        f"FROM signalroom.loads WHERE committed_at > :since GROUP BY source, stream, {quarter} ORDER BY 2, 1",
         {"since": since},
     )
-    return [StreamLoad(row["stream"], row["committed_at"], row["rows_in"]) for row in rows.to_pylist()]
+
+
+def _last_loads(room: Room) -> list[StreamLoad]:
+    """Return the last loads of each stream, the oldest first: as many as tell whether it ceased to bring rows."""
+    from signalroom.alerts.checks import LAST_LOADS
+
+    newest = "row_number() OVER (PARTITION BY source, stream ORDER BY committed_at DESC, load_id DESC)"
+    return _asked_loads(
+        room,
+        "SELECT stream, last, rows_in FROM (SELECT source || '.' || stream AS stream, committed_at AS last, load_id, "
+        f"rows_in, {newest} AS place FROM signalroom.loads) AS l WHERE place <= :most ORDER BY last, load_id",
+        {"most": LAST_LOADS},
+    )
+
+
+def _asked_loads(room: Room, sql: str, params: Mapping[str, Any]) -> list[StreamLoad]:
+    from signalroom.alerts.checks import StreamLoad
+
+    return [
+        StreamLoad(row["stream"], row["last"], row["rows_in"]) for row in room.warehouse.query(sql, params).to_pylist()
+    ]
 
 
 def _partitions(room: Room) -> Mapping[str, list[str]]:

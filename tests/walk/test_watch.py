@@ -94,6 +94,22 @@ def test_a_report_that_fails_once_a_week_is_told_of_until_it_works(room, clock, 
     assert "Resolved: report sick fails" not in said(room, "ops")
 
 
+def test_a_stream_that_is_followed_is_watched_by_quarters_of_an_hour(room, clock):
+    """It has a load a second: they are added up where they are, and the last of each stream are looked at one by one."""
+    inline.run_step(room, "sync shop")
+    since = clock.now() - timedelta(days=2)
+    room.warehouse.run(
+        "INSERT INTO signalroom.loads SELECT 'L' || n, 'shop', 'clicks', "
+        f"CAST('{since.isoformat()}' AS timestamptz) + n * interval '10 seconds', now(), 1, n % 3 FROM range(0, 10000) r(n)"
+    )
+    found = [one for one in watching._loads(room, since - timedelta(hours=1)) if one.stream == "shop.clicks"]
+    assert len(found) <= 10_000 / 90 + 2
+    assert sum(one.rows for one in found) == sum(n % 3 for n in range(10_000))
+    assert found[-1].committed_at == since + timedelta(seconds=99_990)
+    last = [one.rows for one in watching._last_loads(room) if one.stream == "shop.clicks"]
+    assert last == [n % 3 for n in range(9_988, 10_000)]
+
+
 def test_a_missed_and_then_failing_job_is_critical_and_reaches_the_phone(room, clock):
     inline.run_step(room, "sync shop")
     inline.run_step(room, "watch")

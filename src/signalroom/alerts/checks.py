@@ -20,6 +20,9 @@ _STILL_TRYING: Final = timedelta(minutes=10)
 _LONG: Final = timedelta(hours=2)
 _LOOK_BACK: Final = timedelta(days=32)
 _ZERO_AFTER: Final = 10
+LAST_LOADS: Final = 2 + _ZERO_AFTER
+"""How many of a stream's loads tell whether it ceased to bring rows."""
+
 _FAR: Final = 4  # times what is allowed: no longer a matter of the next sync
 
 UNDELIVERED_FOR: Final = timedelta(days=2)
@@ -28,7 +31,7 @@ UNDELIVERED_FOR: Final = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class StreamLoad:
-    """One merged load: its stream (``source.stream``), when it was committed, and the records in it."""
+    """A merged load, or several of a stream: ``source.stream``, when the last was committed, and their records."""
 
     stream: str
     committed_at: datetime

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _RETRYABLE = ("08", "40", "53", "55P03", "57", "58", "25006")
 """SQLSTATE classes that may pass: connection, rollback, resources, locks, shutdown, I/O; a standby is read-only."""
+_FULL: Final = ("53100", "53200")  # disk, memory
 _REFUSED: Final = (
     "password authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied",
     "must be superuser or replication role",
@@ -76,5 +77,6 @@ def _typed(problem: psycopg.Error, what: str) -> SignalRoomError:
     # a merge whose lock is lost fills a table that the merge after it may drop
     lost = state == "42P01" and "signalroom.incoming_" in said
     if lost or state.startswith(_RETRYABLE) or isinstance(problem, psycopg.OperationalError):
-        return RetryableError(sentence, mend="Try again later.")
+        full = state in _FULL
+        return RetryableError(sentence, mend="Make room on the server, then try again." if full else "Try again later.")
     return DataError(sentence, mend="Correct the SQL or the data.")
