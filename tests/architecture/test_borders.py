@@ -52,6 +52,7 @@ CARRIERS: dict[str, str] = {
     "signalroom.ledger.migrations.versions.v0002_executions_pauses": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0007_pulls": "run by alembic, found by its file name",
     "signalroom.ledger.migrations.versions.v0008_schedules": "run by alembic, found by its file name",
+    "signalroom.ledger.migrations.versions.v0009_indexes": "run by alembic, found by its file name",
     "signalroom.ledger.schedules": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.pulls": "every function of it talks to the database; Room opens the ledger at first use",
     "signalroom.ledger.pauses": "every function of it talks to the database; Room opens the ledger at first use",

@@ -51,3 +51,10 @@ def test_the_help_of_a_command_imports_nothing_heavy(name):
 
 def test_a_mistyped_command_costs_no_more_than_help():
     assert not imported(CLI.format(args=["snyc"])) & HEAVY
+
+
+def test_the_package_runs_as_a_program_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "signalroom", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("signalroom ")
