@@ -135,6 +135,20 @@ class ViewLaws:
         status = ledger.views.statuses(["acme_top"])["acme_top"]
         assert (status.status, status.error, status.failures) == ("error", "No such column.", 1)
 
+    def test_refreshes_of_long_ago_are_forgotten_and_the_status_stays(self, ledger, clock):
+        ledger.manifests.bring(GIVEN)
+        for _ in range(3):
+            (run,) = ledger.views.claim([OWN], 60)
+            ledger.views.finish([(run, Refreshed(OWN, error=DataError("No such column.")))])
+            clock.advance(86_400)
+        ledger.requests.ask(ledger.monitor.job("acme_top", None))
+        clock.advance(86_400)
+        assert ledger.views.forget(clock.now(), most=2) == 2
+        assert ledger.views.forget(clock.now(), most=2) == 1
+        assert ledger.views.forget(clock.now(), most=2) == 0
+        assert [row["status"] for row in ledger.views.history("acme_top")] == ["pending"]
+        assert ledger.views.statuses(["acme_top"])["acme_top"].failures == 3
+
     def test_the_dashboard_names_what_the_front_end_knows(self, ledger):
         ledger.manifests.bring(GIVEN)
         place = "reporting." if ledger._store.dialect == "postgresql" else ""

@@ -41,7 +41,7 @@ class Watched:
 
 
 def watch(room: Room) -> Watched:
-    """Look, keep what was found, and send what has not been told.
+    """Look, keep what was found, and send what has not been told; the ledger forgets what it need not keep.
 
     Raises:
         ConfigError: An alert would go to a client's channel.
@@ -52,6 +52,7 @@ def watch(room: Room) -> Watched:
     settings, now = room.workspace.alerts, room.clock.now()
     found, looked = look(room)
     room.ledger.alerts.note(causes.grouped(found), looked)
+    room.ledger.forget()
     known = room.ledger.alerts.list(since=now - timedelta(days=2))
     routes.refuse_clients(settings, [one.channel for one in known if one.channel], _clients(room))
     untold = [_due(room, "alert", one.name, one.channel, one.due_at, _alert_rows(one)) for one in _untold(room, known)]

@@ -14,6 +14,7 @@ from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
 from request_laws import RequestLaws
+from run_laws import ManyRunsLaws
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger.ledger import Ledger, LedgerSettings
 from signalroom.ledger.manifest_source import read_source
@@ -41,6 +42,10 @@ def ledger(postgres, clock):
 
 class TestRuns(RunLaws):
     """Runs on Postgres."""
+
+
+class TestManyRuns(ManyRunsLaws):
+    """Runs over time on Postgres."""
 
 
 class TestDeliveries(DeliveryLaws):

@@ -16,6 +16,7 @@ from alert_laws import AlertLaws
 from key_laws import KeyLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from request_laws import RequestLaws
+from run_laws import ManyRunsLaws
 from signalroom.clock import SystemClock
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.ledger import ledger as ledger_module
@@ -39,6 +40,10 @@ def ledger(tmp_path, clock):
 
 class TestRuns(RunLaws):
     """Runs on SQLite."""
+
+
+class TestManyRuns(ManyRunsLaws):
+    """Runs over time on SQLite."""
 
 
 class TestDeliveries(DeliveryLaws):
@@ -212,6 +217,18 @@ def test_a_lock_held_too_long_may_be_tried_again(tmp_path, monkeypatch):
         other.execute("rollback")
         other.close()
         assert opened.deliveries.claim(delivery()) is not None
+
+
+@pytest.mark.parametrize(("keep_days", "left"), [(30, 1), (0, 2)])
+def test_a_ledger_keeps_for_as_long_as_it_is_told(tmp_path, clock, keep_days, left):
+    with Ledger.open(LedgerSettings(tmp_path, clock, "l.sqlite", keep_days=keep_days)) as opened:
+        opened.runs.finish(opened.runs.start("j", "s"), "success")
+        clock.advance(31 * 86_400)
+        opened.runs.finish(opened.runs.start("j", "s"), "success")
+        assert opened.forget() == 2 - left
+        assert len(opened.runs.list()) == left
+    with pytest.raises(ConfigError, match="must not be negative"):
+        LedgerSettings(tmp_path, clock, keep_days=-1)
 
 
 def test_a_full_disk_says_what_to_do(ledger):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,8 @@ from signalroom.ledger.view_history import HistoryRepository
 from signalroom.ledger.view_reads import Monitor
 from signalroom.ledger.view_requests import ViewRequests
 from signalroom.workspace.settings import Secret, injected, setting
+
+_FORGOTTEN_AT_ONCE = 10_000  # so that nobody waits long for a ledger that is tidied for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,16 @@ class LedgerSettings:
         unit="s",
     )
 
+    keep_days: int = setting(
+        "How long runs and refreshes of views are kept; 0 keeps them for good. Deliveries and messages are kept in any "
+        "case.",
+        default=400,
+        unit="days",
+    )
+
     def __post_init__(self) -> None:
+        if self.keep_days < 0:
+            raise ConfigError("keep_days must not be negative.", mend="Leave it out, or write 0 to keep everything.")
         for name in ("run_lease_s", "delivery_lease_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be greater than 0.", mend="Leave it out or give it some time.")
@@ -74,8 +86,9 @@ class Ledger:
         pulls: Rows of apps that are wanted.
     """
 
-    def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float) -> None:
+    def __init__(self, store: Store, *, run_lease_s: float, delivery_lease_s: float, keep_days: int) -> None:
         self._store = store
+        self._kept = timedelta(days=keep_days)
         self.runs = Runs(store, run_lease_s)
         self.deliveries = Deliveries(store, delivery_lease_s)
         self.archive = Archive(store)
@@ -115,7 +128,19 @@ class Ledger:
         except BaseException:
             store.close()
             raise
-        return cls(store, run_lease_s=settings.run_lease_s, delivery_lease_s=settings.delivery_lease_s)
+        return cls(
+            store,
+            run_lease_s=settings.run_lease_s,
+            delivery_lease_s=settings.delivery_lease_s,
+            keep_days=settings.keep_days,
+        )
+
+    def forget(self) -> int:
+        """Remove runs and refreshes that ended longer ago than they are kept; return how many, of very many a part."""
+        if not self._kept:
+            return 0
+        before = self._store.clock.now() - self._kept
+        return self.runs.forget(before, _FORGOTTEN_AT_ONCE) + self.views.forget(before, _FORGOTTEN_AT_ONCE)
 
     def close(self) -> None:
         """Release the connections; a closed ledger opens them again when it is used."""

@@ -177,6 +177,14 @@ class Runs:
         with self._store.read() as connection:
             return tuple(_run(row) for row in connection.execute(query))
 
+    def forget(self, before: datetime, most: int) -> int:
+        """Remove runs that ended and had started before a moment, ``most`` at once, the oldest; return how many."""
+        table = self._table
+        old = sa.select(table.c.run_id).where(table.c.started_at < before, table.c.finished_at.is_not(None))
+        oldest = old.order_by(table.c.started_at).limit(most)
+        with self._store.write() as connection:
+            return connection.execute(table.delete().where(table.c.run_id.in_(oldest))).rowcount
+
     def execution(self, job: str) -> tuple[Run, ...]:
         """Return the runs of a job's execution that was due last, its first step first; empty when it never ran."""
         table = self._table

@@ -138,6 +138,17 @@ class HistoryRepository:
         with self._store.write() as connection:
             return self._sweep(connection, self._store.clock.now())
 
+    def forget(self, before: datetime, most: int) -> int:
+        """Remove refreshes that ended and had begun before a moment, the oldest first and ``most`` at once.
+
+        Returns how many; what a view's status says of its last one stays.
+        """
+        history = self._tables.history
+        ended = (history.c.start_time < before, history.c.status.in_(("success", "error")))
+        oldest = sa.select(history.c.id).where(*ended).order_by(history.c.start_time).limit(most)
+        with self._store.write() as connection:
+            return connection.execute(history.delete().where(history.c.id.in_(oldest))).rowcount
+
     def statuses(self, names: Sequence[str] | None = None) -> Mapping[str, ViewStatus]:
         """Return the status of each view, by name; only of those named where names are given."""
         status, registry = self._tables.status, self._tables.registry
