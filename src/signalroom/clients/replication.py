@@ -16,6 +16,7 @@ from signalroom.errors import DataError, RetryableError
 
 _PG_EPOCH_S = 946_684_800
 _AT_ONCE = 8_192  # messages
+_FAREWELL_S = 5.0  # without a word of the server, at the end of a stream
 _COPIED_AT_ONCE = 4_096  # records: enough that what a column costs is small beside its rows
 _XLOG_DATA, _KEEPALIVE = b"wk"
 _MESSAGE_BYTES = 26  # the header and the kind of what follows
@@ -213,8 +214,11 @@ class Replication:
             with suppress(psycopg.Error):  # the server frees the slot when the connection is gone
                 self._wire.put_copy_end()
                 self._wire.flush()
-                while not _receive(self._wire, None)[1]:
-                    pass
+                # What was under way may still come; of a server that is out of reach nothing does.
+                ended, came = False, True
+                while came and not ended:
+                    found, ended = _receive(self._wire, _FAREWELL_S)
+                    came = bool(found)
         self._connection.close()
 
 
