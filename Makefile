@@ -21,7 +21,7 @@ EXTRAS := --extra local --extra otel --extra postgres
 
 # One pip at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick lint proof bench bench-full bench-reports bench-views pictures docs lock clean
+.PHONY: help demo test quick lint proof bench bench-full bench-reports bench-views pictures docs events lock clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ bench-views: $(VENV)/.test ## 500 report views on Postgres, one REFRESH each aga
 
 pictures: $(VENV)/.test demo ## Take the documentation's pictures of the demo, in Chromium
 	@$(BIN)/python tests/docs/pictures.py demo
+
+events: $(VENV)/.test ## Write the page that sets projections beside events anew (half a minute; a Postgres server)
+	@$(BIN)/python tests/docs/events.py
 
 docs: $(VENV)/.run ## Write docs/reference and the list of modules from the code itself
 	@$(BIN)/python -m signalroom.cli.reference

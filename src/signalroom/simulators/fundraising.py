@@ -51,6 +51,21 @@ class Gift:
 
 
 @dataclass(slots=True)
+class Event:
+    """What the app's code emits when it did something, in the manner of Segment's ``track``.
+
+    Attributes:
+        name: What happened, e.g. ``Donation Received``.
+        properties: The row that was written, or what of it the event has.
+        is_committed: Whether what it tells of was committed; code that emits first cannot know.
+    """
+
+    name: str
+    properties: dict[str, Any]
+    is_committed: bool = True
+
+
+@dataclass(slots=True)
 class Truth:
     """The app as it was committed.
 
@@ -98,13 +113,16 @@ class FundraisingApp:
     Args:
         url: Address of its database.
         seed: Equal seeds do equal things.
+        emits: Whether ``events`` holds what it does as events, in the order of its doings.
     """
 
-    def __init__(self, url: str, seed: int = 7) -> None:
+    def __init__(self, url: str, seed: int = 7, *, emits: bool = False) -> None:
         import psycopg
 
         self.connection: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(url, autocommit=True)
         self.truth = Truth()
+        self.events: list[Event] = []
+        self._emits = emits
         self._chance: Random = stream(seed, "fundraising")
         self._now = _START
         self._names = 0
@@ -135,9 +153,11 @@ class FundraisingApp:
         for number, name in enumerate(_CHARITIES):
             country = _CURRENCIES[number % len(_CURRENCIES)][0]
             self._charities.append(self._insert("charities", uuid=self._uuid(), name=name, country_code=country))
+            self._emit("Charity Created", "charities", self._charities[-1])
         for name in _CAMPAIGNS:
             charity = self._chance.choice(self._charities)
             self._campaigns.append(self._insert("campaigns", uuid=self._uuid(), charity_id=charity, name=name))
+            self._emit("Campaign Created", "campaigns", self._campaigns[-1])
         for _ in range(users):
             self.join()
         for _ in range(teams):
@@ -159,12 +179,14 @@ class FundraisingApp:
             with self.connection.transaction():
                 chosen()
             return chosen.__name__
-        before = (self.truth, list(self._users), dict(self._team_currency))
+        before, emitted = (self.truth, list(self._users), dict(self._team_currency)), len(self.events)
         self.truth = deepcopy(self.truth)
         with self.connection.transaction():
             chosen()
             self.truth, self._users, self._team_currency = before
             raise psycopg.Rollback
+        for event in self.events[emitted:]:
+            event.is_committed = False
         return f"{chosen.__name__}, rolled back"
 
     def donate(self) -> None:
@@ -178,6 +200,7 @@ class FundraisingApp:
     def refund(self) -> None:
         """Take a donation away."""
         if gift := self._any(self.truth.gifts):
+            self._emit("Donation Refunded", *gift)
             self._run(f"delete from {gift[0]} where id = %s", gift[1])
             del self.truth.gifts[gift]
 
@@ -189,12 +212,13 @@ class FundraisingApp:
             page = self._any([number for number, one in self.truth.pages.items() if one.currency == currency])
             self._run(f"update {gift[0]} set page_id = %s, amount = amount + 1 where id = %s", page, gift[1])
             self.truth.gifts[gift] = Gift(page, given.amount + 1, given.is_online)
+            self._emit("Donation Corrected", *gift)
 
     def count_custom(self) -> None:
         """Count something beside money, kilometres say."""
         page, counted = self._any(self.truth.pages), self._chance.randint(1, 42)
-        self._run("insert into custom_counters (page_id, counted, created_at) values (%s, %s, %s)", page, counted,
-                  self._moment())  # fmt: skip
+        added = "insert into custom_counters (page_id, counted, created_at) values (%s, %s, %s) returning id"
+        self._emit("Custom Counter Updated", "custom_counters", self._run(added, page, counted, self._moment())[0][0])
         self.truth.counted[page] += counted
 
     def join(self) -> None:
@@ -206,12 +230,14 @@ class FundraisingApp:
         kept = {key: value for key, value in told.items() if self._chance.random() < 0.7}
         email = f"supporter{self._names}@example.org"
         self._users.append(self._insert("users", uuid=self._uuid(), name=name, email=email, **kept))
+        self._emit("User Created", "users", self._users[-1])
 
     def edit_user(self) -> None:
         """Move house."""
         user = self._any(self._users)
         self._run("update users set street_address = %s, region = 'West', updated_at = %s where id = %s",
                   f"{self._chance.randint(1, 99)} Mill Street", self._moment(), user)  # fmt: skip
+        self._emit("User Updated", "users", user)
 
     def found_team(self) -> None:
         """Found a team, with a page of its own."""
@@ -219,6 +245,7 @@ class FundraisingApp:
         name = f"{self._chance.choice(_TEAMS)} {self._names}"
         url = f"https://give.example/teams/{self._names}"
         team = self._insert("teams", name=name, url=url, target=500_00)
+        self._emit("Team Created", "teams", team)
         country, currency = self._chance.choice(_CURRENCIES)
         self._team_currency[team] = currency
         page = self._page(country, currency, owner_type="Team", owner_id=team)
@@ -227,7 +254,8 @@ class FundraisingApp:
     def edit_team(self) -> None:
         """Raise a team's target."""
         self._run("update teams set target = target + 10000, name = name || '!', updated_at = %s where id = %s",
-                  self._moment(), self._any(self._team_currency))  # fmt: skip
+                  self._moment(), team := self._any(self._team_currency))  # fmt: skip
+        self._emit("Team Updated", "teams", team)
 
     def open_page(self) -> None:
         """Begin to raise, for a team of the same currency perhaps."""
@@ -246,16 +274,20 @@ class FundraisingApp:
         team = self._team_of(self.truth.pages[page].currency)
         self._run("update pages set team_id = %s, team_position = %s, updated_at = %s where id = %s",
                   team, 1 if team else None, self._moment(), page)  # fmt: skip
+        self._emit("Page Updated", "pages", page)
         self.truth.pages[page].team = team
 
     def edit_page(self) -> None:
         """Rename a page, or end it."""
         self._run("update pages set name = name || '.', status = %s, updated_at = %s where id = %s",
-                  self._chance.choice(("active", "expired")), self._moment(), self._any(self.truth.pages))  # fmt: skip
+                  self._chance.choice(("active", "expired")), self._moment(),
+                  page := self._any(self.truth.pages))  # fmt: skip
+        self._emit("Page Updated", "pages", page)
 
     def close_page(self) -> None:
         """Delete a page, and what was given to it."""
         page = self._supporters_page()
+        self._emit("Page Deleted", "pages", page)
         self._run("delete from pages where id = %s", page)
         del self.truth.pages[page]
         self.truth.gifts = {key: gift for key, gift in self.truth.gifts.items() if gift.page != page}
@@ -264,7 +296,8 @@ class FundraisingApp:
     def rename_charity(self) -> None:
         """Give a charity another name."""
         self._run("update charities set name = name || '*', updated_at = %s where id = %s",
-                  self._moment(), self._any(self._charities))  # fmt: skip
+                  self._moment(), charity := self._any(self._charities))  # fmt: skip
+        self._emit("Charity Updated", "charities", charity)
 
     def rename_campaign(self, name: str) -> UUID:
         """Give the first campaign another name; return its uuid."""
@@ -278,15 +311,25 @@ class FundraisingApp:
             page, amount, self.truth.pages[page].currency, self._moment(),
         )[0]  # fmt: skip
         self.truth.gifts[table, number] = Gift(page, amount, is_online)
+        self._emit("Donation Received" if is_online else "Offline Donation Received", table, number)
 
     def _page(self, country: str, currency: str, **owner: Any) -> int:
         self._names += 1
         slug = f"page-{self._names}"
-        return self._insert(
+        page = self._insert(
             "pages", campaign_id=self._any(self._campaigns), name=f"Page {self._names}", slug=slug,
             url=f"https://give.example/{slug}", target=self._chance.randint(1, 90) * 100_00, country_code=country,
             currency_code=currency, expiry_date=date(2026, 12, 24), status="active", **owner,
         )  # fmt: skip
+        self._emit("Page Created", "pages", page)
+        return page
+
+    def _emit(self, name: str, table: str, number: int | None) -> None:
+        """Note an event with the row that it is about."""
+        if self._emits and number is not None:
+            (row,) = self.rows(f"select * from {table} where id = {number:d}")
+            kind = {"is_online": table == "donations"} if "donations" in table else {}
+            self.events.append(Event(name, {**row, **kind}))
 
     def _supporters_page(self) -> int:
         return self._any([number for number, page in self.truth.pages.items() if not page.is_teams_own])
