@@ -125,8 +125,8 @@ class ProjectionStore(Protocol):
         """
         ...
 
-    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
-        """Take rows out that the leader does not know at all, not even as deleted; return how many there were.
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> tuple[int, int]:
+        """Take rows out that the leader does not know at all; return how many were live, and how many tombstones.
 
         Each id comes with the version that was looked at: what has another one by now stays.
         """

@@ -57,7 +57,7 @@ def test_a_person_copies_looks_and_compares(root):
     assert (team["entity"], team["rows"]) == ("app.team", 0)
     assert "app.page" in call(root, "follow", "status").stdout
     assert told(root, "follow", "app.page", "--reconcile")["reconcile"] == [
-        {"entity": "app.page", "rows": 2, "differing": 0, "repaired": 0, "undone": 0, "removed": 0}
+        {"entity": "app.page", "rows": 2, "differing": 0, "repaired": 0, "undone": 0, "removed": 0, "purged": 0}
     ]
     assert told(root, "follow", "app.page", "--resync")["resync"][0]["stale"] == 2
 

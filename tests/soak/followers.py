@@ -60,6 +60,7 @@ batch_rows = 50
 sweep_s = 2
 reconcile_s = 0
 leader_after_s = 86400
+tombstones_days = 0.00001
 """
 SEEN = " UNION ALL ".join(f"SELECT '{name}' AS e, _id, _version FROM app.{name}__rows" for name in ENTITIES)
 

@@ -9,6 +9,7 @@ from integration import test_follower as follower
 from integration import test_follower_races as pulls
 from integration import test_leader as leader
 from integration import test_leader_races as races
+from integration import test_tombstones as tombstones
 from signalroom.projections import leader_ddl
 from signalroom.testing import warehouse_projections as rows
 from teeth.planting import Bug, Law
@@ -56,6 +57,18 @@ def on_a_copy(law: Law) -> Law:
     """Return a law of the follower, given an app and its copy."""
 
     def held(kit_world: Any) -> None:
+        law(kit_world)
+
+    held.__name__ = law.__name__
+    return held
+
+
+def on_a_swept_copy(law: Law) -> Law:
+    """Return a law of the follower, given an app and its copy, which has what there is."""
+
+    def held(kit_world: Any) -> None:
+        kit_world.relay()
+        kit_world.follower.sweep("page")
         law(kit_world)
 
     held.__name__ = law.__name__
@@ -136,6 +149,26 @@ BUGS = (
         "pg_try_advisory_lock_shared({schema}.reporting_relay_lock()) then\n    perform pg_advisory_unlock_shared",
         "false then\n    perform pg_advisory_unlock_shared",
         in_a_race(races.test_whoever_writes_while_a_relay_waits_notifies_and_nobody_else),
+    ),
+    kit(
+        "a tombstone is purged that a follower has not passed",
+        "where p.entity = of_entity order by p.xid limit 1", "where p.entity = of_entity order by p.xid desc limit 1",
+        on_a_swept_copy(tombstones.test_a_tombstone_goes_when_its_days_are_over_and_every_follower_has_passed_it),
+    ),
+    kit(
+        "who comes back after a purge is older than the tombstone",
+        "set purged_version = greatest(e.purged_version, purged.version),", "set",
+        on_a_swept_copy(tombstones.test_who_comes_back_after_the_purge_is_newer_than_the_tombstone),
+    ),
+    kit(
+        "a new server purges by what followers said to the old one",
+        "delete from {schema}.reporting_pulls;", "",
+        on_a_swept_copy(tombstones.test_a_new_server_purges_nothing_by_what_followers_said_to_the_old_one),
+    ),
+    Bug(
+        "a warehouse from before a purge keeps what is gone", "projections.follower:Follower.sweep",
+        "int(since) <= self._replica.purged(name)", "False",
+        on_a_swept_copy(tombstones.test_a_warehouse_from_before_the_purge_finds_out), "",
     ),
     # ------------------------------------------------------------------------------------------------ the follower
     Bug(

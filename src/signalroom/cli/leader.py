@@ -84,6 +84,9 @@ def status(session: Session, app: str, dsn: str, as_json: bool) -> None:
     click.echo(f"Epoch {found.epoch}; {count(found.intentions.pending, 'intention')} pending{oldest}.")
     if found.intentions.failed:
         print_table(("failed", "id", "reason"), found.intentions.failed)
+    if found.followers:
+        seen = ", ".join(f"{one.name} (heard of {ago(one.seen_at, now)})" for one in found.followers)
+        click.echo(f"Rows that are gone are remembered until all have passed them: {seen}.")
     for missing in found.missing_triggers:
         note(f"No trigger on {missing}: what is written there is not seen; `signalroom leader install` makes it.")
 
@@ -188,5 +191,6 @@ def _document(found: Status) -> dict[str, Any]:
         "oldest_at": found.intentions.oldest_at,
         "failed": failed,
         "entities": [asdict(one) for one in found.entities],
+        "followers": [asdict(one) for one in found.followers],
         "missing_triggers": list(found.missing_triggers),
     }

@@ -40,7 +40,7 @@ def projections(room: Room) -> list[ProjectionSettings]:
 
 def follower(room: Room, settings: ProjectionSettings) -> Follower:
     """Return a follower of one app; it has connected to nothing of the app's yet."""
-    return Follower(settings, room.warehouse.projections(), room.ledger.pulls, room.clock)
+    return Follower(settings, room.warehouse.projections(), room.ledger.pulls, room.clock, room.workspace.name)
 
 
 def continuous_sources(room: Room) -> list[str]:
@@ -174,6 +174,8 @@ def sweep_all(one: Follower, stop: threading.Event | None = None) -> float:
             one.sweep(name)
             if one.is_comparison_due(name):
                 one.reconcile(name)
+            if one.is_purge_due(name):
+                one.purge(name)
         except SignalRoomError as problem:
             failed.append(problem)
     if failed:

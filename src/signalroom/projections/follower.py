@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from signalroom.clock import Clock
 from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
 from signalroom.projection import Entity, FollowState, ProjectionStore, Upserted
+from signalroom.projections.leader import Leader
 from signalroom.projections.reconcile import Reconciled, reconcile
 from signalroom.projections.replica import Replica
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 5.0
 _AILING_WAIT_S: Final = 30.0
+_PURGE_EVERY: Final = timedelta(hours=1)
 _log = logging.getLogger("signalroom.projections")
 
 
@@ -67,6 +69,7 @@ class Follower:
         store: The warehouse's side.
         queue: Rows that are wanted.
         clock: Where time comes from.
+        workspace: Name of the workspace, by which the leader knows who follows.
         ailing: Entity -> why it could not be pulled when it was last tried; those that could are left out.
     """
 
@@ -74,7 +77,9 @@ class Follower:
     store: ProjectionStore
     queue: Pulls
     clock: Clock
+    workspace: str = ""
     ailing: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
+    _purged_at: dict[str, datetime] = field(default_factory=dict[str, datetime], init=False, repr=False)
     _replica: Replica = field(init=False, repr=False)
     _leader: Replica = field(init=False, repr=False)
 
@@ -197,6 +202,9 @@ class Follower:
             state = replace(state, cursor=str(seen.xmin), leader=state.leader or seen.leader, swept_at=now)
             rows = self._replica.none(entity) if last is None else last
             done += self.store.upsert(entity, rows, now, state=state)
+            was_purged = since != "" and int(since) <= self._replica.purged(name)
+        if was_purged:  # tombstones that were never seen here: a warehouse from before, or a follower forgotten
+            self.reconcile(name)
         if reborn:
             self.reconcile(name)
             self.store.record(entity, replace(self.store.states(self.name)[name], leader=seen.leader))
@@ -217,6 +225,30 @@ class Follower:
         if done.differing:
             _log.warning("%s differed from the app in %d rows and was repaired.", entity.title, done.differing)
         return done
+
+    def is_purge_due(self, name: str) -> bool:
+        """Return whether the leader is to be told again how far an entity is; to be true once an hour."""
+        last = self._purged_at.get(name)
+        return self.settings.follow.tombstones_days > 0 and (last is None or self.clock.now() - last >= _PURGE_EVERY)
+
+    def purge(self, name: str) -> int:
+        """Tell the leader how far an entity is, and have it forget what every follower knows is gone; return how many.
+
+        Here such tombstones go with the next comparison.
+
+        Raises:
+            RetryableError: The app's database does not answer.
+            ConfigError: It lets us not write the kit's tables.
+        """
+        state = self.state(name)
+        if not state.cursor:
+            return 0
+        keep = timedelta(days=self.settings.follow.tombstones_days)
+        who = f"{self.workspace}.{self.name}" if self.workspace else self.name
+        with Leader(self.settings.url.reveal(), self.settings.schema) as leader:
+            purged = leader.purge(who, name, state.cursor, keep)
+        self._purged_at[name] = self.clock.now()
+        return purged
 
     def resync(self, name: str) -> Upserted:
         """Copy an entity anew and compare; where a column has another type now, its table is built again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from signalroom.clients.postgres import connect, explained
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LOCK_TIMEOUT: Final = "5s"
 """How long an installation waits for a table: while it waits, whoever wants the table after it waits too."""
+_PURGED_AT_ONCE: Final = 5_000
+"""Tombstones that one transaction locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ class EntityStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerSeen:
+    """A follower as the leader knows it: its name, and when it last said how far it is, of its slowest entity."""
+
+    name: str
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How the kit is.
 
@@ -63,12 +73,14 @@ class Status:
         epoch: How often the server has become another one, from 1.
         intentions: What waits.
         entities: What is held, by name.
+        followers: Whom tombstones wait for, by name.
         missing_triggers: ``table: event`` of each trigger that should be there, or should fire whoever writes.
     """
 
     epoch: int
     intentions: Intentions
     entities: tuple[EntityStatus, ...]
+    followers: tuple[FollowerSeen, ...]
     missing_triggers: tuple[str, ...]
 
 
@@ -186,8 +198,34 @@ class Leader:
                 epoch=state[0],
                 intentions=Intentions(counted[0], counted[1], tuple((one[0], one[1], one[2]) for one in failed)),
                 entities=tuple(self._entity(name) for name in names),
+                followers=tuple(FollowerSeen(*row) for row in self._followers()),
                 missing_triggers=tuple(f"{table}: {event}" for table, event in missing),
             )
+
+    def purge(self, follower: str, entity: str, cursor: str, keep: timedelta) -> int:
+        """Say how far a follower is, and forget what is gone, was so for ``keep``, and every follower has passed.
+
+        Returns:
+            How many tombstones were purged; 0 where the kit is from before it could.
+
+        Raises:
+            ConfigError: The user may not write the kit's tables.
+        """
+        if not self._purges():
+            return 0
+        with explained("purge tombstones"):
+            self._rows(f"select {self.schema}.reporting_acknowledge(%s, %s, %s)", [follower, entity, cursor])
+            asked, purged = f"select {self.schema}.reporting_purge(%s, %s, %s)", 0
+            while rows := int(self._rows(asked, [entity, keep, _PURGED_AT_ONCE])[0][0]):
+                purged += rows
+            return purged
+
+    def _purges(self) -> bool:
+        return bool(self._rows("select to_regclass(%s) is not null", [f"{self.schema}.reporting_pulls"])[0][0])
+
+    def _followers(self) -> list[tuple[Any, ...]]:
+        asked = f"select follower, min(seen_at) from {self.schema}.reporting_pulls group by 1 order by 1"
+        return self._rows(asked) if self._purges() else []
 
     def _entity(self, name: str) -> EntityStatus:
         (row,) = self._rows(

@@ -10,7 +10,7 @@ from signalroom.errors import ConfigError
 from signalroom.workspace.projections import EntitySettings, ProjectionSettings, WatchSettings
 
 _KIT: Final = tuple(
-    Path(__file__).with_name(f"leader_{part}.sql") for part in ("tables", "entities", "triggers", "relay")
+    Path(__file__).with_name(f"leader_{part}.sql") for part in ("tables", "entities", "triggers", "relay", "purge")
 )
 
 

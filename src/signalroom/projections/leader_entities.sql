@@ -1,4 +1,4 @@
--- The leader kit, 2 of 4: an entity's view, its table, and the function that brings the table up with the view.
+-- The leader kit, 2 of 5: an entity's view, its table, and the function that brings the table up with the view.
 
 -- Declare an entity, or declare it anew: its view, its typed table and its function follow the query.
 create or replace function {schema}.reporting_entity(entity text, key text, query text) returns void
@@ -92,7 +92,8 @@ begin
   return query
   with written as (
     insert into %s as p (_id, %s_version, _txid, _deleted, _hash, _updated_at)
-    select w.id, %s(select epoch << 40 from {schema}.reporting_state) + 1, pg_current_xact_id(), f._id is null,
+    select w.id, %sgreatest((select epoch << 40 from {schema}.reporting_state),
+        (select e.purged_version from {schema}.reporting_entities e where e.entity = %L)) + 1, pg_current_xact_id(), f._id is null,
       hashtextextended(row(%sf._id is null)::text, 0), clock_timestamp()
     from (select distinct unnest(ids) as id) w
       left join %s f on f._id = any (ids::%s[]) and f._id::text = w.id
@@ -105,7 +106,7 @@ begin
   select told._id, told._version from (
     select w._id, w._version, pg_notify('reporting_pulls', %L || w._id || ':' || w._version) from written w
   ) told;
-end $body$$text$, 'reporting_project_' || entity, entity, target, names, fresh, fresh, source, id_type, target, updates,
+end $body$$text$, 'reporting_project_' || entity, entity, target, names, fresh, entity, fresh, source, id_type, target, updates,
     old_row, new_row, entity || ':');
 end $kit$;
 

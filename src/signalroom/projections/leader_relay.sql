@@ -1,4 +1,4 @@
--- The leader kit, 4 of 4: the relay, one batch a call. It may be called from anywhere: `signalroom leader relay`, or a
+-- The leader kit, 4 of 5: the relay, one batch a call. It may be called from anywhere: `signalroom leader relay`, or a
 -- job of the app's own. Several at a time share the work.
 
 -- Begin a new epoch where this is another server than before: a promoted standby may lack commits that followers have
@@ -25,6 +25,9 @@ begin
       'update %s set _version = (select epoch << 40 from {schema}.reporting_state) + 1, _txid = pg_current_xact_id(),'
       ' _updated_at = clock_timestamp()', target);
   end loop;
+  -- How far followers were is told in transactions of the lost server; they compare checksums, and say it anew.
+  delete from {schema}.reporting_pulls;
+  update {schema}.reporting_entities set purged_xid = null;
   return true;
 end $kit$;
 

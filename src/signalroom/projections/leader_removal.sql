@@ -14,7 +14,7 @@ begin
   loop
     execute statement;
   end loop;
-  drop table {schema}.reporting_watches, {schema}.reporting_entities, {schema}.reporting_intentions,
+  drop table {schema}.reporting_pulls, {schema}.reporting_watches, {schema}.reporting_entities, {schema}.reporting_intentions,
     {schema}.reporting_state;
   for statement in
     select 'drop function ' || p.oid::regprocedure from pg_proc p

@@ -1,4 +1,4 @@
--- The leader kit, 1 of 4: its tables, and what an app may call. {schema} is the schema that holds all of it.
+-- The leader kit, 1 of 5: its tables, and what an app may call. {schema} is the schema that holds all of it.
 
 create schema if not exists {schema};
 
@@ -32,6 +32,9 @@ create table if not exists {schema}.reporting_entities (
   key text not null,
   query text not null
 );
+-- The greatest version and the last transaction of the tombstones that were purged.
+alter table {schema}.reporting_entities add column if not exists purged_version bigint not null default 0;
+alter table {schema}.reporting_entities add column if not exists purged_xid xid8;
 create table if not exists {schema}.reporting_watches (
   entity text not null references {schema}.reporting_entities on delete cascade,
   relation text not null,

@@ -1,4 +1,4 @@
--- The leader kit, 3 of 4: triggers on the app's tables. One function a table and event, whatever number of entities
+-- The leader kit, 3 of 5: triggers on the app's tables. One function a table and event, whatever number of entities
 -- hangs on it: its body is plain SQL made from the watches, planned once.
 
 -- Say that an entity's rows change with a table's: by a column that holds the entity's id, or by a query that gives

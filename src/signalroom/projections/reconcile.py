@@ -32,6 +32,7 @@ class Reconciled:
         repaired: Rows that were fetched because they are newer there, or missing here.
         undone: Rows that were newer here than the app itself has them: it has lost those changes.
         removed: Rows that the app does not have at all.
+        purged: Rows that were gone, which the app remembers no longer, and now nobody here: no difference.
     """
 
     rows: int
@@ -39,6 +40,7 @@ class Reconciled:
     repaired: int = 0
     undone: int = 0
     removed: int = 0
+    purged: int = 0
 
 
 def reconcile(entity: Entity, store: ProjectionStore, replica: Replica, leader: Replica, clock: Clock) -> Reconciled:
@@ -66,15 +68,16 @@ def reconcile(entity: Entity, store: ProjectionStore, replica: Replica, leader: 
         # Two rows of one version that are not the same: theirs is right, and no greater version says so.
         twins = {name: ours[name][0] for name in ids if ours.get(name, _NONE)[0] == theirs[name][0]}
         repaired += store.upsert(entity, replica.rows(entity, ids), clock.now(), undo=twins).applied
-    undone = removed = 0
+    undone = removed = purged = 0
     for ids in _batches(ahead):
         failpoint("projections.reconcile.undo")
         known = leader.versions(entity, (), ids)
         lost = {name: ours[name][0] for name in ids if name in known and known[name][0] < ours[name][0]}
         if lost:
             undone += store.upsert(entity, leader.rows(entity, list(lost)), clock.now(), undo=lost).applied
-        removed += store.remove(entity, {name: ours[name][0] for name in ids if name not in known})
-    return Reconciled(rows, len(wanted) + undone + removed, repaired, undone, removed)
+        live, gone = store.remove(entity, {name: ours[name][0] for name in ids if name not in known})
+        removed, purged = removed + live, purged + gone
+    return Reconciled(rows, len(wanted) + undone + removed, repaired, undone, removed, purged)
 
 
 def _descend(entity: Entity, store: ProjectionStore, replica: Replica) -> tuple[int, Sequence[str]]:

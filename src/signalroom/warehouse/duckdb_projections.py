@@ -60,7 +60,7 @@ class DuckDBProjections:
             failpoint("projections.upsert.after")
         return Upserted(applied, rows.num_rows - applied - misfits, misfits)
 
-    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> tuple[int, int]:
         """Take rows out that the leader does not know at all."""
         return self._change(lambda execute: projecting.remove(execute, entity, ids))
 

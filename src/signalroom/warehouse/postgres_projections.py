@@ -91,7 +91,7 @@ class PostgresProjections:
         failpoint("projections.upsert.after")
         return applied
 
-    def remove(self, entity: Entity, ids: Mapping[str, int]) -> int:
+    def remove(self, entity: Entity, ids: Mapping[str, int]) -> tuple[int, int]:
         """Take rows out that the leader does not know at all."""
         return self._change(entity.title, lambda execute: projecting.remove(execute, entity, ids))
 

@@ -173,19 +173,20 @@ def _retyped(known: Sequence[Column], entity: Entity) -> list[Column]:
     return [one for one in entity.columns if types.get(one.name, one.type) != one.type]
 
 
-def withdraw(execute: Execute, entity: Entity, versions_of: Mapping[str, int]) -> int:
-    """Take the rows out that are here in just these versions; return how many there were."""
+def withdraw(execute: Execute, entity: Entity, versions_of: Mapping[str, int]) -> tuple[int, int]:
+    """Take the rows out that are here in just these versions; return how many were live, and how many tombstones."""
     gone = execute(
         f"""DELETE FROM {qualified(entity.table)} AS t
             USING (SELECT unnest(CAST(? AS text[])) AS id, unnest(CAST(? AS bigint[])) AS version) u
-            WHERE t._id = u.id AND t._version = u.version RETURNING t._id""",
+            WHERE t._id = u.id AND t._version = u.version RETURNING t._deleted""",
         [list(versions_of), list(versions_of.values())],
     )
-    return len(gone)
+    tombstones = sum(deleted for (deleted,) in gone)
+    return len(gone) - tombstones, tombstones
 
 
-def remove(execute: Execute, entity: Entity, ids: Mapping[str, int]) -> int:
-    """Take rows out, and whatever of them is set aside; return how many rows there were."""
+def remove(execute: Execute, entity: Entity, ids: Mapping[str, int]) -> tuple[int, int]:
+    """Take rows out, and whatever of them is set aside; return how many were live, and how many tombstones."""
     execute(
         "DELETE FROM signalroom.rejects WHERE source = ? AND stream = ? AND part IN (SELECT unnest(CAST(? AS text[])))",
         [entity.projection, entity.name, list(ids)],

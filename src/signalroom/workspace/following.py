@@ -32,6 +32,12 @@ class FollowSettings:
         default=86400.0,
         unit="s",
     )
+    tombstones_days: float = setting(
+        "How long the app's database remembers rows that are gone, once every follower knows; 0 means for ever, and"
+        " needs no right to write there.",
+        default=30.0,
+        unit="days",
+    )
     leader_after_s: float = setting(
         "How long the replica may lack a row that is wanted before the app's database itself is asked.",
         default=10.0,
