@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-_CHUNK_BYTES: Final = 16 << 20
+_CHUNK_BYTES: Final = 4 << 20
+"""What a copy brings at once. Between two chunks the rows that somebody waits for have their turn."""
 _KIT: Final = ("_id", "_version", "_txid", "_deleted", "_hash", "_updated_at")
 _TYPES: Final[Mapping[str, str]] = {
     "smallint": "bigint", "integer": "bigint", "bigint": "bigint", "boolean": "boolean", "date": "date",

@@ -39,6 +39,7 @@ from signalroom.warehouse.merge import (
 )
 from signalroom.warehouse.quoting import ident, literal, qualified
 from signalroom.warehouse.retrying import SetAside
+from signalroom.warehouse.turns import Turns
 from signalroom.warehouse.view_turns import Turnstile
 from signalroom.workspace.settings import injected, setting
 
@@ -82,7 +83,7 @@ class DuckDBWarehouse:
     root: Path = injected(default=Path())
     _connection: Any = field(default=None, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
-    _projecting: Any = field(default_factory=threading.RLock, init=False, repr=False)
+    _projecting: Turns = field(default_factory=Turns, init=False, repr=False)
     _refreshes: Turnstile = field(default_factory=Turnstile, init=False, repr=False)
 
     @property

@@ -43,21 +43,13 @@ class DuckDBProjections:
         state: FollowState | None = None, undo: Mapping[str, int] | None = None,
     ) -> Upserted:  # fmt: skip
         """Apply rows in one transaction, each only where it is newer than what is there."""
-        with self.turn, self.cursor() as connection:
-            misfits = projecting.stage(connection, entity, rows)
+        with self.cursor() as connection:
+            misfits = projecting.stage(connection, entity, rows)  # typing, most of the work, keeps nobody waiting
             execute = _executing(connection)
-            failpoint("projections.upsert.before")
-            with _transaction(connection):
-                projecting.shape(execute, entity, _column_sql, "")
-                if undo:
-                    projecting.withdraw(execute, entity, undo)
-                applied, changed_at = _apply(execute, entity, at)
-                projecting.measure(execute, entity, changed_at, at)
-                projecting.keep_misfits(execute, entity, misfits)
-                if state is not None:
-                    projecting.record(execute, entity, state)
-                failpoint("projections.upsert.commit")
-            failpoint("projections.upsert.after")
+            with self.turn:
+                failpoint("projections.upsert.before")
+                applied = _upsert(connection, execute, entity, misfits, at, state, undo)
+                failpoint("projections.upsert.after")
         return Upserted(applied, rows.num_rows - applied - misfits, misfits)
 
     def remove(self, entity: Entity, ids: Mapping[str, int]) -> tuple[int, int]:
@@ -100,6 +92,24 @@ class DuckDBProjections:
     def _change(self, work: Callable[[Execute], T]) -> T:
         with self.turn, self.cursor() as connection, _transaction(connection):
             return work(_executing(connection))
+
+
+def _upsert(
+    connection: duckdb.DuckDBPyConnection, execute: Execute, entity: Entity, misfits: int, at: datetime,
+    state: FollowState | None, undo: Mapping[str, int] | None,
+) -> int:  # fmt: skip
+    """Apply what is typed; return how many rows became newer."""
+    with _transaction(connection):
+        projecting.shape(execute, entity, _column_sql, "")
+        if undo:
+            projecting.withdraw(execute, entity, undo)
+        applied, changed_at = _apply(execute, entity, at)
+        projecting.measure(execute, entity, changed_at, at)
+        projecting.keep_misfits(execute, entity, misfits)
+        if state is not None:
+            projecting.record(execute, entity, state)
+        failpoint("projections.upsert.commit")
+    return applied
 
 
 def _apply(execute: Execute, entity: Entity, at: datetime) -> tuple[int, datetime | None]:
