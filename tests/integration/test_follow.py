@@ -62,6 +62,16 @@ def test_a_person_copies_looks_and_compares(root):
     assert told(root, "follow", "app.page", "--resync")["resync"][0]["stale"] == 2
 
 
+def test_what_a_person_sees_before_and_after_the_first_copy(root):
+    yet = "Nothing was brought yet: `signalroom follow`"
+    assert yet in call(root, "follow", "status").output
+    call(root, "follow", "--once")
+    assert yet not in call(root, "follow", "status").output
+    told = call(root, "leader", "status").stdout
+    assert "1.1" in told.splitlines()[1], "epoch 1, first version"
+    assert "until all have passed them: t.app (heard of just now)." in told
+
+
 def test_what_is_not_followed_is_said_with_what_is(root):
     wrong = call(root, "follow", "app.pgae", "--once", code=2)
     assert "Did you mean 'app.page'?" in wrong.stderr

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signalroom.cli.command import command, json_option
-from signalroom.cli.output import ago, count, print_json, print_table
+from signalroom.cli.output import ago, count, note, print_json, print_table
 from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError, SignalRoomError, nearest
 
@@ -87,6 +87,8 @@ def _now(room: Room, what: str, verb: str, *, as_json: bool) -> None:
                     while one.pull().wanted:
                         pass
                 result: Any = getattr(one, verb)(entity)
+                if verb == "sweep" and one.is_purge_due(entity):
+                    one.purge(entity)
                 done.append({"entity": f"{one.name}.{entity}", **asdict(result)})
             except SignalRoomError as problem:
                 failed.append(problem)
@@ -117,6 +119,10 @@ def _status(room: Room, *, as_json: bool) -> None:
         ],
         right=(1, 2, 3, 7),
     )  # fmt: skip
+    if all(row["swept_at"] is None for row in rows):
+        note(
+            "Nothing was brought yet: `signalroom follow` or `signalroom up` does so all the time, `follow --once` now."
+        )
 
 
 def _row(room: Room, one: Follower, entity: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def status(session: Session, app: str, dsn: str, as_json: bool) -> None:
     print_table(
         ("entity", "rows", "gone", "newest version", "changed"),
         [
-            (one.entity, count(one.rows), count(one.tombstones), str(one.newest_version or ""),
+            (one.entity, count(one.rows), count(one.tombstones), _version(one.newest_version),
              ago(one.updated_at, now) if one.updated_at else "never")
             for one in found.entities
         ],
@@ -179,6 +179,13 @@ def _leader(settings: ProjectionSettings, dsn: str) -> Leader:
     from signalroom.projections.leader import Leader
 
     return Leader(_address(settings, dsn), settings.schema)
+
+
+def _version(version: int | None) -> str:
+    """Return a version as people read it: its epoch, and how many there were in it."""
+    from signalroom.projection import EPOCH_BITS
+
+    return "" if version is None else f"{version >> EPOCH_BITS}.{version & ((1 << EPOCH_BITS) - 1)}"
 
 
 def _document(found: Status) -> dict[str, Any]:
