@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from temporalio import activity
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -25,6 +25,7 @@ from shop_workspace import call, make_shop  # isort: skip
 
 pytestmark = pytest.mark.slow
 DUE = "2026-11-20T13:15:00Z"
+HOUR = timedelta(hours=1)
 
 
 class StandIns:
@@ -115,6 +116,40 @@ def test_a_step_that_fails_for_good_ends_the_job(failures, tried):
     assert [one.text for one in stand_ins.commands] == ["sync a"] * tried
 
 
+def test_a_report_goes_out_without_a_source_and_the_job_fails_once_the_rest_is_done():
+    stand_ins = StandIns([refusal("DataError")])
+
+    async def body(world):
+        steps = [
+            StepPlan("sync a"),
+            StepPlan("build", despite=[1]),
+            StepPlan("report strict"),
+            StepPlan("report frank", despite=[1, 3]),
+        ]
+        plan = JobPlan("daily", steps, then=[JobPlan("after", [StepPlan("refresh")])], due_at=DUE)
+        with pytest.raises(WorkflowFailureError):
+            await world.client.execute_workflow(JobWorkflow.run, plan, id="j", task_queue="q")
+
+    run(stand_ins, body)
+    assert [one.text for one in stand_ins.commands] == ["sync a", "build", "report frank"]
+    assert [one.run_id[-2:] for one in stand_ins.commands] == ["/1", "/2", "/4"]
+
+
+def test_a_cancelled_job_does_nothing_more():
+    stand_ins = StandIns()
+
+    async def body(world):
+        plan = JobPlan("daily", [StepPlan("sync a"), StepPlan("report frank", despite=[1])], due_at=DUE)
+        handle = await world.client.start_workflow(JobWorkflow.run, plan, id="j", task_queue="q", start_delay=HOUR)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as ended:
+            await handle.result()
+        return ended.value.cause
+
+    assert isinstance(run(stand_ins, body), CancelledError)
+    assert "report frank" not in [one.text for one in stand_ins.commands]
+
+
 def test_a_local_time_that_comes_twice_is_run_once_and_single_steps_have_workflows_of_their_own():
     stand_ins = StandIns()
 
@@ -171,12 +206,11 @@ def test_errors_keep_their_type_and_their_sentence(tmp_path, kind, monkeypatch):
         raise kind("It is so.", mend="Do this.")
 
     monkeypatch.setitem(inline._VERBS, "refresh", fail)
-    monkeypatch.setattr(activity, "heartbeat", lambda: None)
     with (
         Room.open(make_shop(tmp_path)) as room,
         pytest.raises(ApplicationError, match=r"It is so\. Do this\.") as failed,
     ):
-        Activities(room).run_step(StepCommand("j", "refresh", "e", "e/1", DUE))
+        ActivityEnvironment().run(Activities(room).run_step, StepCommand("j", "refresh", "e", "e/1", DUE))
     assert (failed.value.type, failed.value.non_retryable) == (kind.__name__, kind is not RetryableError)
 
 

@@ -75,6 +75,22 @@ def test_a_report_that_fails_is_critical_and_belongs_to_the_source_it_waits_for(
     assert found.channel == "pager"
 
 
+def test_a_report_that_a_failed_step_kept_from_being_made_is_critical_until_it_is_tried():
+    daily = job("daily", "0 7 * * *", ("sync everflow", "build", "report daily_ccw"))
+    lost = replace(run("error", 30, "sync everflow", "daily"), execution="job:daily-1")
+    (found,) = failing(lost, jobs={"daily": daily})
+    assert (found.level, found.details) == ("critical", "It timed out. Attempts in a row: 1. Not sent: daily_ccw.")
+    (found,) = failing(replace(lost, started_at=NOW - 3 * MINUTE, finished_at=NOW - MINUTE), jobs={
+        "daily": replace(daily, retries=1),
+    })  # fmt: skip
+    assert found.level == "warning", "the report may be about to begin"
+    went = replace(run("success", 20, "report daily_ccw", "daily"), execution="job:daily-1")
+    (found,) = failing(went, lost, jobs={"daily": daily})
+    assert found.level == "warning", "it went out and said what was late"
+    (found,) = failing(replace(went, execution="", job=""), lost, jobs={"daily": daily})
+    assert found.level == "warning", "a person sent it"
+
+
 def missing_starts(*runs, jobs=JOBS, first=NOW - 99 * HOUR, now=NOW):
     return checks.missed(jobs, runs, first, 15 * MINUTE, now)
 

@@ -44,7 +44,7 @@ def one(tmp_path, **templates):
 
 def test_the_daily_summary_in_every_form(renderer, report):
     message = renderer.render(report, rows(), **ABOUT, load_ids=["l1"], notes=["Everflow was late."])
-    assert message.sms == "CCW 11/19: 905 conv, $11,775 spend, $13.01 CPA. Top: FB Main (301)"
+    assert message.sms == "CCW 11/19: 905 conv, $11,775 spend, $13.01 CPA. Top: FB Main (301) Data late."
     assert message.subject == "CCW 11/19: 905 conversions, $11,775 spend, $13.01 CPA (not final)"
     slack = as_text(message.blocks)
     for form in (slack, message.text, message.html):

@@ -78,21 +78,46 @@ def failures(
         # Of several that failed, the oldest says whether it is over: one that is tried anew does not take it back.
         trying = _attempts(row) < job.retries and now - (row[-1].finished_at or now) < _STILL_TRYING
         if not trying:
-            yield _failure(cause, row, step, job, needs, now)
+            yield _failure(cause, row, _unsent(row, runs, jobs, now), step, job, needs, now)
+
+
+def _unsent(row: Sequence[Run], runs: Sequence[Run], jobs: Mapping[str, Job], now: datetime) -> list[str]:
+    """Return the reports that failed runs have kept from being made, and that nothing has sent since."""
+    found: dict[str, None] = {}
+    for run in row:
+        job = jobs.get(run.job)
+        mine = [one for one in runs if run.execution and one.execution == run.execution]
+        ended = max((one.finished_at or now for one in mine), default=now)
+        if job is None or now - ended < _STILL_TRYING:  # what comes after it may be about to begin
+            continue
+        texts = [call.text for call in job.steps]
+        after = job.steps[texts.index(run.step) + 1 :] if run.step in texts else ()
+        for call in after:
+            tried = any(one.step == call.text and (one in mine or one.started_at > ended) for one in runs)
+            if call.verb == "report" and not tried:
+                found[call.target] = None
+    return list(found)
 
 
 def _failure(
-    cause: str, row: Sequence[Run], step: StepCall, job: Job, needs: Mapping[str, Sequence[str]], now: datetime
+    cause: str,
+    row: Sequence[Run],
+    unsent: Sequence[str],
+    step: StepCall,
+    job: Job,
+    needs: Mapping[str, Sequence[str]],
+    now: datetime,
 ) -> Finding:
     newest, since = row[0], row[-1].started_at
+    kept = f" Not sent: {', '.join(unsent)}." if unsent else ""
     report = step.verb == "report"
     upstream = [cause_of(name) for name in needs.get(step.target, ())] if report else []
     return Finding(
         "failure",
         cause,
-        "critical" if report or now - since > _LONG else "warning",
+        "critical" if report or unsent or now - since > _LONG else "warning",
         f"{newest.step} fails",
-        f"{newest.error} Attempts in a row: {_attempts(row)}.",
+        f"{newest.error} Attempts in a row: {_attempts(row)}.{kept}",
         f"Mend what it says, then run it again: `signalroom run {job.name}`.",
         since,
         (*upstream, "build") if report else (),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from signalroom.engine import inline
+from signalroom.engine import attempts, inline
 from signalroom.engine.executions import find_job, succeeded
 from signalroom.engine.plans import Gate, StepCommand
 from signalroom.errors import RetryableError, SignalRoomError
@@ -58,7 +58,9 @@ class Activities:
                     self._room, call, job=command.job, progress=_report, occasion=occasion, pulse=activity.heartbeat
                 )
         except SignalRoomError as problem:
-            raise _failure(problem) from None
+            # One that was stopped goes on as soon as it can; one that failed waits longer each time.
+            growing_s = 0.0 if activity.is_worker_shutdown() else attempts.wait_s(activity.info().attempt)
+            raise _failure(problem, growing_s) from None
         return outcome.run.run_id
 
     @activity.defn(name="may_start", no_thread_cancel_exception=True)
@@ -112,9 +114,9 @@ def _report(progress: Progress) -> None:
     raise CancelledError("The job was cancelled.")
 
 
-def _failure(problem: SignalRoomError) -> ApplicationError:
+def _failure(problem: SignalRoomError, at_least_s: float = 0.0) -> ApplicationError:
     retryable = isinstance(problem, RetryableError)
-    wait_s = problem.retry_after_s if isinstance(problem, RetryableError) else None
+    wait_s = max(problem.retry_after_s or 0.0, at_least_s) if isinstance(problem, RetryableError) else None
     return ApplicationError(
         redact(str(problem)),
         type=type(problem).__name__,

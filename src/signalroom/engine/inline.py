@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from signalroom import steps
+from signalroom.engine.attempts import attempts_of, borne_by, wait_s
 from signalroom.engine.executions import Execution, plan
 from signalroom.engine.heartbeat import Heartbeat, no_pulse
 from signalroom.errors import ConfigError, RetryableError, SignalRoomError
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from signalroom.room import Room
     from signalroom.views.refresh import RefreshResult
 
-_FIRST_WAIT_S = 1.0
-_LONGEST_WAIT_S = 300.0
 _NOW = Occasion()
 
 
@@ -59,7 +58,7 @@ def run_job(
     progress: OnProgress = ignore_progress,
     done: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run a job's steps in order; the first that fails for good ends the job and is raised.
+    """Run a job's steps in order; one that fails for good leaves out what cannot do without it (`attempts.borne_by`).
 
     Args:
         room: The workspace's room.
@@ -69,30 +68,40 @@ def run_job(
 
     Raises:
         ConfigError: There is no such job.
-        SignalRoomError: What the failing step raised, once its attempts were used up.
+        SignalRoomError: What the failing steps raised, once their attempts were used up and the rest was done.
     """
     execution = plan(room, name) if isinstance(name, str) else name
+    borne = borne_by(execution.job, room.workspace.reports)
     outcomes: list[Outcome] = []
+    failed: dict[int, SignalRoomError] = {}
     for index in range(execution.first, len(execution.job.steps)):
-        outcomes.append(_attempt(room, execution, index, progress))
+        if not failed.keys() <= borne[index]:
+            continue
+        try:
+            outcomes.append(_attempt(room, execution, index, progress))
+        except SignalRoomError as problem:
+            failed[index] = problem
+            continue
         if done is not None:
             done(outcomes[-1])
+    _raise_all(list(failed.values()))
     return outcomes
 
 
 def _attempt(room: Room, execution: Execution, index: int, progress: OnProgress) -> Outcome:
     """Run one step of a job, again and again while it may still succeed."""
     job, call = execution.job, execution.job.steps[index]
-    for attempt in range(1, job.retries + 1):
+    attempts = attempts_of(job, call, room.workspace.reports)
+    for attempt in range(1, attempts + 1):
         try:
             return run_step(room, call, job=job.name, progress=progress, occasion=execution.occasion(index))
         except RetryableError as problem:
-            if attempt == job.retries:
+            if attempt == attempts:
                 raise
-            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
-            wait_s = max(problem.retry_after_s or 0.0, wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            progress(Progress(f"waiting {wait_s:.0f} s before attempt {attempt + 1} of {call.text}"))
-            room.clock.sleep(wait_s)
+            pause_s = wait_s(attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            pause_s = max(problem.retry_after_s or 0.0, pause_s)
+            progress(Progress(f"waiting {pause_s:.0f} s before attempt {attempt + 1} of {call.text}"))
+            room.clock.sleep(pause_s)
     raise ConfigError(f"Job {job.name!r} has retries = {job.retries}.", mend="Set retries to 1 or more.")
 
 
@@ -219,12 +228,17 @@ def _each(streams: Sequence[Stream], work: Callable[[Stream], StreamSync | None]
             failed.append(problem)
         else:
             done += [result] if result else []
+    _raise_all(failed)
+    return Outcome(_NO_RUN, streams=tuple(done))
+
+
+def _raise_all(failed: Sequence[SignalRoomError]) -> None:
+    """Raise what failed, if anything did, as one error; what a person must edit before what may work later."""
     if len(failed) == 1:
         raise failed[0]
     if failed:
         worst = min(failed, key=lambda problem: isinstance(problem, RetryableError))
         raise type(worst)(" ".join(dict.fromkeys(str(problem) for problem in failed))) from failed[0]
-    return Outcome(_NO_RUN, streams=tuple(done))
 
 
 def _build(room: Room, call: StepCall, at: datetime, progress: OnProgress) -> Outcome:

@@ -20,12 +20,14 @@ class StepPlan:
         attempts: How often it is tried while it may still succeed.
         heartbeat_s: How long it may be silent before another attempt begins.
         timeout_s: How long one attempt may take.
+        despite: Numbers (the first is 1) of the steps before it that may have failed; after any other it is left out.
     """
 
     text: str
     attempts: int = 5
     heartbeat_s: float = 15.0
     timeout_s: float = 21600.0
+    despite: list[int] = field(default_factory=list[int])
 
 
 @dataclass

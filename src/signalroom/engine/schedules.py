@@ -30,6 +30,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from signalroom.engine.attempts import attempts_of, borne_by
 from signalroom.engine.catching_up import missed
 from signalroom.engine.executions import jobs_of
 from signalroom.engine.plans import JOB_ATTRIBUTE, JobPlan, StepPlan
@@ -126,7 +127,11 @@ async def mirror_pauses(client: Client, room: Room) -> None:
 def plan_of(room: Room, job: Job) -> JobPlan:
     """Return a job as its workflow gets it, with the jobs that wait for it and have no schedule of their own."""
     settings, silent_s = room.workspace.engine, room.ledger.runs.lease_s
-    steps = [StepPlan(call.text, job.retries, silent_s, settings.step_timeout_s) for call in job.steps]
+    reports, timeout_s = room.workspace.reports, settings.step_timeout_s
+    steps = [
+        StepPlan(call.text, attempts_of(job, call, reports), silent_s, timeout_s, sorted(one + 1 for one in borne))
+        for call, borne in zip(job.steps, borne_by(job, reports), strict=True)
+    ]
     waiting = [one for one in jobs_of(room).values() if job.name in one.after and not one.schedule]
     return JobPlan(job.name, steps, list(job.after), [plan_of(room, one) for one in waiting])
 

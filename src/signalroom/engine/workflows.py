@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
 from signalroom.engine.plans import JOB_ATTRIBUTE, Gate, JobPlan, StepCommand, StepPlan
@@ -26,7 +26,10 @@ _GATE_WAITS = timedelta(hours=6)
 
 @workflow.defn(name="JobWorkflow")
 class JobWorkflow:
-    """A job: its steps in order, then the jobs that wait for it alone."""
+    """A job: its steps in order, then the jobs that wait for it alone.
+
+    A step that failed for good leaves out what cannot do without it, and fails the job once the rest is done.
+    """
 
     @workflow.run
     async def run(self, plan: JobPlan) -> str:
@@ -44,8 +47,18 @@ class JobWorkflow:
         if not may_start:
             return "skipped"
         execution = f"job:{plan.job}-{due}"
+        failed: dict[int, ActivityError] = {}
         for number, step in enumerate(plan.steps, 1):
-            await _step(step, StepCommand(plan.job, step.text, execution, f"{execution}/{number}", due))
+            if not failed.keys() <= set(step.despite):
+                continue
+            try:
+                await _step(step, StepCommand(plan.job, step.text, execution, f"{execution}/{number}", due))
+            except ActivityError as problem:
+                if is_cancelled_exception(problem):
+                    raise
+                failed[number] = problem
+        for problem in failed.values():
+            raise problem
         for following in plan.then:
             await _begin(replace(following, due_at=due))
         return "success"

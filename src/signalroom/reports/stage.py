@@ -30,6 +30,7 @@ from signalroom.errors import ConfigError, DataError, SignalRoomError, nearest
 from signalroom.position import Json
 from signalroom.reports import charts, formats, mjml, plain
 from signalroom.reports.blocks import Composer
+from signalroom.reports.notes import Notes, with_notes
 
 ESCAPED: Final = frozenset({"slack", "email"})
 _KEPT_ENVIRONMENTS: Final = 64
@@ -83,13 +84,14 @@ class Stage:
         environments = self._environment(request["sources"])
         forms, sources = request["forms"], request["sources"]
         variables = {name: _seen(value) for name, value in request["variables"].items()}
-        images, shown = self._charts(request, environments[True])
-        variables["charts"] = shown
+        images, variables["charts"] = self._charts(request, environments[True])
 
         def fill(form: str, **more: object) -> str:
             name = forms[form]
             self._at(name)
-            return _fill(environments[form in ESCAPED], name, {**variables, **more}, output_chars)
+            environment, notes = environments[form in ESCAPED], Notes(request["variables"].get("notes", ()))
+            text = _fill(environment, name, {**variables, "notes": notes, **more}, output_chars)
+            return with_notes(form, text, notes, environment)
 
         made: dict[str, Json] = {"images": images, "blocks": [], "html": "", "sms": ""}
         made["subject"] = " ".join(fill("subject").split()) if "subject" in forms else request["subject"]

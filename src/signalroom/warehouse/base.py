@@ -136,7 +136,10 @@ class Warehouse(Protocol):
         ...
 
     def built_from(self, ask: Ask) -> tuple[str, ...]:
-        """Return the newest load of each stream that the last build saw, within the snapshot of ``ask``."""
+        """Return the newest load of each stream that the last build saw, within the snapshot of ``ask``.
+
+        Where nothing was ever built: the newest of each stream.
+        """
         ...
 
     def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from signalroom.load import Load
 from signalroom.position import Json
 from signalroom.stream import Column
-from signalroom.warehouse.base import MergeResult
+from signalroom.warehouse.base import Ask, MergeResult
 from signalroom.warehouse.schema import LINEAGE, VALIDITY
 
 Execute: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -184,10 +184,6 @@ def write_retry(execute: Execute, source: str, stream: str, now: datetime, done:
     execute("INSERT INTO signalroom.retries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [source, stream, now, loads, *counts])
 
 
-NEWEST_BUILD = "SELECT inputs FROM signalroom.builds ORDER BY build_id DESC LIMIT 1"
-"""Selects what the last build saw; see :func:`build_loads`."""
-
-
 def newest_loads(execute: Execute) -> dict[str, str]:
     """Return ``source.stream`` -> id of its newest merged load."""
     rows = execute("SELECT source, stream, max(load_id) FROM signalroom.loads GROUP BY source, stream", [])
@@ -205,9 +201,17 @@ def write_build(
     execute("INSERT INTO signalroom.builds VALUES (?, ?, ?, ?)", [build_id, started_at, finished_at, inputs])
 
 
-def build_loads(inputs: str) -> tuple[str, ...]:
-    """Return the load ids that a build's record names; those of before where a load came in meanwhile."""
+def built_from(ask: Ask) -> tuple[str, ...]:
+    """Return the newest load of each stream that the last build saw; where nothing was ever built, its newest load.
+
+    Reports of a workspace without models read the tables themselves.
+    """
     import orjson
 
-    record = orjson.loads(inputs)
+    found = ask("SELECT inputs FROM signalroom.builds ORDER BY build_id DESC LIMIT 1").to_pylist()
+    if not found:
+        newest = ask("SELECT max(load_id) AS load_id FROM signalroom.loads GROUP BY source, stream")
+        return tuple(sorted(row["load_id"] for row in newest.to_pylist()))
+    record = orjson.loads(found[0]["inputs"])
+    # Those of before where a load came in meanwhile.
     return tuple(sorted({*record["before"].values()} or {*record["after"].values()}))

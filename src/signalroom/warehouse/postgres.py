@@ -312,9 +312,8 @@ class PostgresWarehouse:
             bookkeeping.write_build(self._execute, started_at, finished_at, before, after)
 
     def built_from(self, ask: Ask) -> tuple[str, ...]:
-        """Return the newest load of each stream that the last build saw."""
-        found = ask(bookkeeping.NEWEST_BUILD).to_pylist()
-        return bookkeeping.build_loads(found[0]["inputs"]) if found else ()
+        """Return the newest load of each stream that the last build saw; of any, where nothing was ever built."""
+        return bookkeeping.built_from(ask)
 
     def checksum(self, table: str, *, exclude: Sequence[str] = ()) -> str:
         """Return a hash of the rows of ``schema.table`` that ignores their order; equal on every engine."""
