@@ -127,6 +127,7 @@ def test_a_late_report_waits_and_goes_out_with_a_banner_at_its_deadline(tmp_path
         assert not late_of(room, "pulse", due, wait=False), "where nothing is built, reports read the tables themselves"
         room.warehouse.record_build(clock.now(), clock.now(), {}, {})
         assert late_of(room, "pulse", due, wait=False), "it is merged, and not built from"
+        clock.sleep(1)
         loads = room.warehouse.newest_loads()
         room.warehouse.record_build(clock.now(), clock.now(), loads, loads)
         assert late_of(room, "pulse", due, wait=True) == ()
