@@ -104,7 +104,10 @@ def test_from_ready_to_stopped(tmp_path):
 
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
         first = yesterday - timedelta(days=1)
-        told = call(root, "jobs", "backfill", "daily", "--from", str(first), "--to", str(yesterday))
+        days = ("--from", str(first), "--to", str(yesterday))
+        refused = call(root, "jobs", "backfill", "daily", *days, code=2)
+        assert "Job 'daily' sends pulse of past days to whoever has not got them. Add --send" in refused.output
+        told = call(root, "jobs", "backfill", "daily", *days, "--send")
         assert "2 runs of daily to come" in told.output
         runs = wait_for(lambda: ended(root, "daily", 4))
         assert {one["due_at"][:16] for one in runs} == {f"{first}T07:00", f"{yesterday}T07:00"}
@@ -112,8 +115,15 @@ def test_from_ready_to_stopped(tmp_path):
         assert 'signalroom_deliveries{state="sent"} 2.0' in page
         assert 'signalroom_runs{status="success"} 6.0' in page
         assert 'signalroom_stream_age_seconds{stream="shop.orders"}' in page
+        (root / "reports/pulse/pulse.slack.j2").write_text("{{ nobody }}")
+        call(root, "jobs", "trigger", "daily")
+        wait_for(lambda: "attempt 1): " in up.log.read_text())
         assert up.stop() == 0
-    assert "Stopped." in up.log.read_text()
+    said = up.log.read_text()
+    assert "WARNING: report pulse (daily, attempt 1): " in said
+    assert "there is no 'nobody'" in said
+    assert "Traceback" not in said
+    assert "Stopped." in said
     assert "nothing runs" in call(root, "jobs", "trigger", "daily", code=2).output.lower()
     assert ask(root, "query", "select count(*) as n from shop.orders")["rows"] == [[3]]
 
@@ -126,8 +136,10 @@ def test_a_step_goes_on_after_a_kill(tmp_path, victims):
     if victims == ("server",):
         (root / "reading").write_text("x")  # it need not hang: the step is killed at its end, by the server's absence
     with Process(root) as up:
-        call(root, "jobs", "trigger", "slowly")
+        assert "slowly was started" in call(root, "jobs", "trigger", "slowly").output
         wait_for((root / "reading").exists)
+        if victims == ("up",):
+            assert "slowly runs already and is not started twice" in call(root, "jobs", "trigger", "slowly").output
         for victim in victims:
             pid = up.pid if victim == "up" else json.loads((root / ".signalroom/temporal.json").read_text())["pid"]
             os.kill(pid, signal.SIGKILL)

@@ -153,7 +153,7 @@ def soak(root, runs, seed, patience_s, dsn="", kills=0, spared=""):
     first = last - timedelta(days=runs - 1)
     try:
         site.start()
-        call(root, "jobs", "backfill", "daily", "--from", str(first), "--to", str(last))
+        call(root, "jobs", "backfill", "daily", "--from", str(first), "--to", str(last), "--send")
         with Room.open(root) as room:
             one = Soak(site, room, runs, kills or (runs + 1) // 2, random.Random(seed))
             one.run(patience_s)

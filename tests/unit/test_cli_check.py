@@ -197,6 +197,15 @@ def test_a_plugin_that_fails_in_its_check_does_not_hide_the_others(tmp_path):
     assert named(found, "sources.shop")["ok"] is True
 
 
+def test_a_report_that_needs_a_stream_nobody_has_is_told_before_its_morning(tmp_path):
+    root = make_shop(tmp_path)
+    file = root / "signalroom.toml"
+    needs = '[reports.pulse]\nneeds = { "shop.orderz" = "2h", "shop.orders" = "2h" }\n'
+    file.write_text(file.read_text().replace("[reports.pulse]\n", needs))
+    (told,) = named(ask(root, "check", code=exits.CONFIG), "reports")["problems"]
+    assert told == "reports.pulse.needs: source 'shop' has no stream 'orderz'. Did you mean 'orders'?"
+
+
 def test_a_report_that_goes_nowhere_is_told(tmp_path):
     shop = make_shop(tmp_path)
     file = shop / "signalroom.toml"

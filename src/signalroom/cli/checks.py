@@ -78,7 +78,7 @@ def check_room(room: Room, known: Sequence[str]) -> Iterator[Finding]:
     yield from _apps(room, broken)
     yield from _databases(room)
     yield _pins(room, broken)
-    yield _reports(room)
+    yield _reports(room, broken)
     yield _models(room) if answers else Finding("models", "not tried: the warehouse comes first", tried=False)
 
 
@@ -254,8 +254,8 @@ def _pins(room: Room, broken: set[str]) -> Finding:
     return Finding("schemas", f"{count(len(files), 'stream')} pinned", problems)
 
 
-def _reports(room: Room) -> Finding:
-    """Return the reports that cannot be read, or that go nowhere."""
+def _reports(room: Room, broken: set[str]) -> Finding:
+    """Return the reports that cannot be read, that go nowhere, or that need a stream no source has."""
 
     def look() -> Finding:
         problems: list[str] = []
@@ -264,9 +264,26 @@ def _reports(room: Room) -> Finding:
                 room.channels_of(name)
             except SignalRoomError as problem:
                 problems.append(str(problem))
+            problems += _unknown_needs(room, name, broken)
         return Finding("reports", count(len(room.reports), "report"), problems)
 
     return _guarded("reports", set(), look)
+
+
+def _unknown_needs(room: Room, report: str, broken: set[str]) -> Iterator[str]:
+    """Yield the streams that a report needs and that their source does not have."""
+    settings = room.workspace.reports.get(report)
+    for need in settings.needs if settings else ():
+        source, dot, stream = need.partition(".")
+        if not dot or source not in room.workspace.sources or f"sources.{source}" in broken:
+            continue
+        try:
+            known = [one.name for one in room.source(source).streams()]
+        except SignalRoomError:
+            continue  # its own line tells
+        if stream not in known:
+            mend = nearest(stream, known) or f"Its streams: {', '.join(known)}."
+            yield f"reports.{report}.needs: source {source!r} has no stream {stream!r}. {mend}"
 
 
 def _models(room: Room) -> Finding:

@@ -114,21 +114,35 @@ def resume(session: Session, job: str) -> None:
 def trigger(session: Session, job: str) -> None:
     """Start JOB now, in the process that runs jobs; paused or not."""
     with _operating(session) as (room, operating):
-        asyncio.run(operating.trigger(room, job))
-    click.echo(f"{job} was started; `signalroom runs --job {job}` shows how it goes.")
+        skipped = asyncio.run(operating.would_skip(room, job))
+        if not skipped:
+            asyncio.run(operating.trigger(room, job))
+    told = 'runs already and is not started twice (overlap = "skip")' if skipped else "was started"
+    click.echo(f"{job} {told}; `signalroom runs --job {job}` shows how it goes.")
 
 
 @jobs.command(cls=Command)
 @click.argument("job")
 @click.option("--from", "first", metavar="DAY", required=True, help="First local day, YYYY-MM-DD.")
 @click.option("--to", "last", metavar="DAY", default="", help="Last local day; the first when left out.")
+@click.option("--send", is_flag=True, help="Send its reports of those days too, to whoever has not got them.")
 @pass_session
-def backfill(session: Session, job: str, first: str, last: str) -> None:
-    """Run JOB once for each of its times on past days, one after another; what succeeded then is not done again."""
+def backfill(session: Session, job: str, first: str, last: str, send: bool) -> None:
+    """Run JOB once for each of its times on past days, one after another; what succeeded then is not done again.
+
+    A job that sends reports is refused without --send.
+    """
     begin, end = _day(first), _day(last or first)
     if end < begin:
         raise ConfigError("The days end before they begin.", mend="Put the earlier day first.")
     with _operating(session) as (room, operating):
+        reports = [call.target for call in operating.find_job(room, job).steps if call.verb == "report"]
+        if reports and not send:
+            raise ConfigError(
+                f"Job {job!r} sends {', '.join(reports)} of past days to whoever has not got them.",
+                mend=f"Add --send if they should; `signalroom sync SOURCE --window {begin}..{end}` and "
+                "`signalroom build` load the days alone.",
+            )
         times = asyncio.run(operating.backfill(room, job, begin, end))
     click.echo(f"{count(times, 'run')} of {job} to come; `signalroom runs --job {job}` shows how they go.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from signalroom.room import Room
 
 _GATE_ASKS_AGAIN_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class Activities:
@@ -58,6 +60,9 @@ class Activities:
                     self._room, call, job=command.job, progress=_report, occasion=occasion, pulse=activity.heartbeat
                 )
         except SignalRoomError as problem:
+            _log.warning(
+                "%s (%s, attempt %d): %s", command.text, command.job or "alone", activity.info().attempt, problem
+            )
             # One that was stopped goes on as soon as it can; one that failed waits longer each time.
             growing_s = 0.0 if activity.is_worker_shutdown() else attempts.wait_s(activity.info().attempt)
             raise _failure(problem, growing_s) from None

@@ -92,6 +92,16 @@ async def resume(room: Room, name: str) -> None:
             await client.get_schedule_handle(schedule_id(room, name)).unpause()
 
 
+async def would_skip(room: Room, name: str) -> bool:
+    """Return whether a job runs already and its overlap is to skip: what is triggered then does not start."""
+    job, client = find_job(room, name), await _required(room)
+    if not job.schedule or job.overlap != "skip":
+        return False
+    with _taken_up(client, name):
+        described = await client.get_schedule_handle(schedule_id(room, name)).describe()
+    return bool(described.info.running_actions)
+
+
 async def trigger(room: Room, name: str) -> None:
     """Start a job now, paused or not, where the worker is; raises ConfigError where nothing runs jobs."""
     job, client = find_job(room, name), await _required(room)

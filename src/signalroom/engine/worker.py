@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -25,8 +27,14 @@ def task_queue(room: Room) -> str:
     return room.workspace.environ.get("TEMPORAL_TASK_QUEUE") or f"signalroom-{room.workspace.name}"
 
 
+def _unexpected(record: logging.LogRecord) -> bool:
+    """Return whether the library tells of a failure that the activity has not told in one line already."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ApplicationError))
+
+
 def make_worker(client: Client, room: Room) -> Worker:
     """Return a worker for a workspace; it has not started yet."""
+    logging.getLogger("temporalio.activity").addFilter(_unexpected)
     steps = room.workspace.engine.concurrency
     return Worker(
         client,
