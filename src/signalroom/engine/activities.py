@@ -119,9 +119,9 @@ def _report(progress: Progress) -> None:
     raise CancelledError("The job was cancelled.")
 
 
-def _failure(problem: SignalRoomError, at_least_s: float = 0.0) -> ApplicationError:
+def _failure(problem: SignalRoomError, usual_s: float = 0.0) -> ApplicationError:
     retryable = isinstance(problem, RetryableError)
-    wait_s = max(problem.retry_after_s or 0.0, at_least_s) if isinstance(problem, RetryableError) else None
+    wait_s = (problem.retry_after_s or usual_s) if isinstance(problem, RetryableError) else None
     return ApplicationError(
         redact(str(problem)),
         type=type(problem).__name__,

@@ -98,8 +98,9 @@ def _attempt(room: Room, execution: Execution, index: int, progress: OnProgress)
         except RetryableError as problem:
             if attempt == attempts:
                 raise
-            pause_s = wait_s(attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            pause_s = max(problem.retry_after_s or 0.0, pause_s)
+            pause_s = problem.retry_after_s
+            if pause_s is None:
+                pause_s = wait_s(attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             progress(Progress(f"waiting {pause_s:.0f} s before attempt {attempt + 1} of {call.text}"))
             room.clock.sleep(pause_s)
     raise ConfigError(f"Job {job.name!r} has retries = {job.retries}.", mend="Set retries to 1 or more.")
