@@ -106,7 +106,7 @@ def copy(dsn: str) -> int:
         catalogue = Catalogue.read(database, ["public.page"])
         _, exported = wire.create_slot("bench_copy")
         try:
-            todo = pieces(list(catalogue.tables.values()), catalogue.version)
+            todo = pieces(database, catalogue)
             return sum(rows.num_rows for _, rows in Snapshot(dsn, 60, exported, todo, 0, 2, PART_BYTES))
         finally:
             database.rows("SELECT pg_drop_replication_slot('bench_copy')")

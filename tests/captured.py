@@ -42,17 +42,19 @@ class Follower:
         """Read, fold, confirm; return the number of rows."""
         (stream,) = self.source.streams()
         self.batches = list(self.source.read(stream, self.position, None))
+        for table in self.tables:
+            self._fold(
+                table, [row for batch in self.batches if batch.table == table for row in batch.content.to_pylist()]
+            )
         for batch in self.batches:
-            self._fold(batch)
             self.position = self.position.overlay(batch.position)
         if confirm:
             self.source.confirm(stream, self.position)
         return sum(batch.content.num_rows for batch in self.batches)
 
-    def _fold(self, batch: Batch) -> None:
-        key = self.source.tables[batch.table].key
-        held, seen = self.tables[batch.table], self.seen[batch.table]
-        rows = batch.content.to_pylist()
+    def _fold(self, table: str, rows: list[dict[str, Any]]) -> None:
+        key = self.source.tables[table].key
+        held, seen = self.tables[table], self.seen[table]
         # at one address a change of the key is a delete and an upsert: of two keys, so their order is no matter
         for row in sorted(rows, key=lambda row: row["_seq"]):
             verb, seq, unset = row.pop("_op"), row.pop("_seq"), row.pop("_unset") or []
@@ -103,7 +105,11 @@ def rows_of(dsn: str, table: str, key: Iterable[str]) -> dict[tuple[str | None, 
             "AND NOT attisdropped AND attgenerated = ''",
             [table],
         ).fetchall()
-        forms = {"real": '"{}"::float8', "double precision": '"{}"', "character": "'' || format('%s', \"{}\")"}
+        forms = {
+            "real": '"{}"::float8',
+            "double precision": '"{}"',
+            "character": 'CASE WHEN "{0}" IS NOT NULL THEN format(\'%s\', "{0}") END',
+        }
         selected = ", ".join(forms.get(kind, '"{}"::text').format(name.replace('"', '""')) for name, kind in columns)
         rows = connection.execute(f"SELECT {selected} FROM {table}").fetchall()
     names = [name for name, _ in columns]

@@ -43,11 +43,16 @@ def quoted(name: str) -> str:
 
 
 class Database:
-    """An ordinary connection to the upstream: questions, and COPY of many rows."""
+    """An ordinary connection to the upstream: questions, and COPY of many rows.
+
+    Args:
+        url: The database.
+        timeout_s: Seconds for a connection, and for a table that somebody keeps to himself.
+    """
 
     def __init__(self, url: str, *, timeout_s: int) -> None:
         self._connection = connect(url, timeout_s=timeout_s)
-        for setting in _PLAIN:
+        for setting in (*_PLAIN, f"SET lock_timeout = '{timeout_s}s'"):
             self.run(setting)
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ from signalroom.stream import column_name
 
 _TABLE = """
     SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relreplident::text, c.relpersistence::text,
-           pg_relation_size(c.oid) / current_setting('block_size')::int, i.indimmediate
+           i.indimmediate
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index i ON i.indrelid = c.oid
         AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
@@ -43,14 +43,12 @@ class Found:
     Attributes:
         shape: Its columns, without those that are generated.
         partitioned: Whether its rows are in partitions.
-        pages: Its size, in blocks.
         deferrable: Whether its key is checked at the end of a transaction only.
         unlogged: Whether its changes are not in the WAL.
     """
 
     shape: Shape
     partitioned: bool
-    pages: int
     deferrable: bool
     unlogged: bool
 
@@ -112,8 +110,7 @@ class Catalogue:
             name: Found(
                 Shape(row[0], row[1], row[2], tuple(fields[row[0]])),
                 row[3] == "p",
-                row[6],
-                row[7] is False,
+                row[6] is False,
                 row[5] != "p",
             )
             for name in names

@@ -283,7 +283,7 @@ class PostgresChanges:
         mark = replace(fresh, lsn=consistent, base=base, shapes=shapes, oids=oids)
         if old is not None:
             yield from (self._emptied(catalogue, title, seq) for title in catalogue.tables)
-        todo = pieces(list(catalogue.tables.values()), catalogue.version)
+        todo = pieces(database, catalogue)
         snapshot = Snapshot(self.url.reveal(), self.timeout_s, exported, todo, seq, self.connections, _PART_BYTES)
         try:
             for shape, rows in snapshot:

@@ -13,13 +13,14 @@ from signalroom.capture.shapes import Shape
 from signalroom.clients.replication import Database, quoted
 from signalroom.errors import DataError
 from signalroom.failpoints import failpoint
-from signalroom.sources.postgres_catalog import Found, table_sql
+from signalroom.sources.postgres_catalog import Catalogue, table_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _RANGE_PAGES = 4_096  # 32 MB of 8 KB blocks: enough to hide the start of a COPY, few enough to share out evenly
-_LAST_PAGE = 2**32 - 1
+_PAGES = """
+    SELECT oid::bigint, pg_relation_size(oid) / current_setting('block_size')::int FROM pg_class WHERE oid = ANY (%s)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,17 @@ class Piece:
         return f"COPY (SELECT {columns} FROM {table_sql(self.shape)}{where}) TO STDOUT (FORMAT binary)"
 
 
-def pieces(tables: Sequence[Found], version: int) -> list[Piece]:
-    """Return the tables cut into ranges; a partitioned table, or one of a server older than 14, is one piece."""
+def pieces(database: Database, catalogue: Catalogue) -> list[Piece]:
+    """Return the tables cut into ranges; a partitioned table, or one of a server older than 14, is one piece.
+
+    Raises:
+        RetryableError: Somebody keeps a table to himself for too long.
+    """
     found: list[Piece] = []
-    for one in tables:
-        firsts = range(0, max(one.pages, 1), _RANGE_PAGES)
-        if one.partitioned or version < 140000 or len(firsts) == 1:
+    pages = dict(database.rows(_PAGES, [one.shape.oid for one in catalogue.tables.values()]))
+    for one in catalogue.tables.values():
+        firsts = range(0, max(pages.get(one.shape.oid, 0), 1), _RANGE_PAGES)
+        if one.partitioned or catalogue.version < 140000 or len(firsts) == 1:
             found.append(Piece(one.shape))
             continue
         found += [Piece(one.shape, first, None if first == firsts[-1] else first + _RANGE_PAGES) for first in firsts]

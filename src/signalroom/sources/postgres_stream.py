@@ -23,7 +23,8 @@ from signalroom.sources.postgres_slot import Mark
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ASK_AFTER_S = 0.2
+_ASK_AFTER_S = 0.02  # short, since nothing else says that there is no more; it is as little as a packet
+_NUDGE_AFTER_S = 0.3
 _STREAMED_SINCE = 140000  # transactions in progress, and binary cells
 
 
@@ -98,9 +99,15 @@ class Changes:
         with Replication(self.url, timeout_s=self.timeout_s) as wire:
             wire.start(self.slot, self.reached, self._options(binary))
             heard, since_s = 0, self.clock.monotonic()
+            quiet_s, nudged = since_s, False
             while True:
                 messages = wire.receive(_ASK_AFTER_S)
                 now_s = self.clock.monotonic()
+                if messages:
+                    quiet_s = now_s
+                elif not nudged and now_s - quiet_s > _NUDGE_AFTER_S:
+                    nudged = True
+                    self._nudge()
                 if messages or wire.heard > heard:
                     heard, since_s = wire.heard, now_s
                 elif now_s - since_s > self.timeout_s:
@@ -119,6 +126,15 @@ class Changes:
                     wire.ask(self.clock.now().timestamp())
             yield from _tables(decoder)
 
+    def _nudge(self) -> None:
+        """Have the server write its WAL's last record whole.
+
+        Of a transaction that is open in a database where nothing else goes on it may have written a part, for which the
+        stream would wait until its WAL writer wakes up: seconds.
+        """
+        with Database(self.url, timeout_s=self.timeout_s) as database:
+            database.rows("SELECT pg_logical_emit_message(true, 'signalroom', '') WHERE NOT pg_is_in_recovery()")
+
     def _polled(self, decoder: Decoder, target: int, binary: bool) -> Iterator[tuple[str, pa.Table]]:
         options = self._options(binary)
         options.pop("streaming", None)  # what is asked for by SQL comes once it has committed
@@ -127,17 +143,22 @@ class Changes:
             "COPY (SELECT lsn, data FROM pg_logical_slot_peek_binary_changes("
             f"'{self.slot}', '{spelt(target)}', NULL, {named})) TO STDOUT (FORMAT binary)"
         )
+        self._nudge()
         with ExitStack() as held:
             database = held.enter_context(Database(self.url, timeout_s=self.timeout_s))
-            behind = False
+            behind, announced = False, dict[bytes, bytes]()
             for records in database.copy(sql):
                 messages: list[bytes] = []
                 for record in records:
                     kind = record[18:19]
                     if kind == b"B":  # asked from what was confirmed: transactions before the mark come again
                         behind = int.from_bytes(record[19:27], "big") < self.reached
+                    message = b"w" + record[6:14] + bytes(16) + record[18:]
                     if not behind:
-                        messages.append(b"w" + record[6:14] + bytes(16) + record[18:])
+                        messages += (*announced.values(), message)
+                        announced.clear()
+                    elif kind == b"R":  # a table is announced once, which later transactions rely on
+                        announced[record[19:23]] = message
                 decoder.feed(messages)
                 if decoder.bytes >= self.part_bytes:
                     yield from _tables(decoder)
