@@ -73,6 +73,7 @@ proof: $(VENV)/.test ## Kill and cut everywhere, then `up` and workers over 400 
 	@$(BIN)/python tests/soak/once.py --seed $(SEED) --due $(DUE)
 	@$(BIN)/python tests/fuzz_manifests.py --seed $(SEED) --queries $(QUERIES)
 	@$(BIN)/python tests/soak/changes.py --seed $(SEED) --lives 500
+	@$(BIN)/python tests/soak/large_transaction.py
 
 bench: $(VENV)/.test $(VENV)/.bench ## Floor, ours and dlt side by side at a tenth of the size (8 minutes)
 	@$(BIN)/python bench/run.py --scale 0.1

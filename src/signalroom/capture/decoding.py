@@ -23,6 +23,7 @@ Complete: TypeAlias = Callable[[Shape, Sequence[str], "list[pa.RecordBatch]"], "
 
 _ROWS = frozenset(b"IUD")
 _SPOOLED = frozenset(b"IUDTRYM")
+_STREAM_COMMIT = ord("c")
 _AT = HEADER_BYTES
 
 
@@ -52,6 +53,7 @@ class Decoder:
         base: What is added to a WAL address to make ``_seq``.
         on_shape: Called with each table before rows of that shape; may refuse it.
         complete: Called with a table, its key and its changes, as ``rows.changes`` returned them; may complete them.
+        part_bytes: Size after which ``parts`` offers what there is.
 
     Attributes:
         whole: WAL address after the last transaction that is decoded whole; 0 before the first.
@@ -69,7 +71,9 @@ class Decoder:
         base: int = 0,
         on_shape: Callable[[Shape], object] = lambda _: None,
         complete: Complete = lambda _shape, _key, found: found,
+        part_bytes: int = 8 << 20,
     ) -> None:
+        self._part_bytes = part_bytes
         self.whole = self.bytes = self.rows = 0
         self._keys, self._spool, self._bases, self._base = keys, spool, bases, base
         self._on_shape, self._complete, self._binary = on_shape, complete, binary
@@ -95,7 +99,14 @@ class Decoder:
         self._binary, self._inside, self._streamed, self._skipping = False, False, 0, True
 
     def feed(self, messages: Iterable[bytes]) -> None:
-        """Take messages in the order in which they came.
+        """Take messages in the order in which they came, all at once; see ``parts``."""
+        for _ in self.parts(messages):
+            pass
+
+    def parts(self, messages: Iterable[bytes]) -> Iterator[None]:
+        """Take messages in the order in which they came; yield where so much waits that it should be taken first.
+
+        One message may bring a whole transaction out of the spool.
 
         Raises:
             DataError: One cannot be read.
@@ -103,16 +114,19 @@ class Decoder:
             NeedsText: A table has a column whose binary form is not known; see ``as_text``.
         """
         try:
-            self._feed(messages)
+            yield from self._feed(messages)
         except IndexError as problem:
             raise DataError("The database sent a message that is cut.") from problem
 
-    def _feed(self, messages: Iterable[bytes]) -> None:
+    def _feed(self, messages: Iterable[bytes]) -> Iterator[None]:
         tables, streamed, rows = self._tables, self._streamed, _ROWS
         last, pending = b"", None  # rows of one table come one after the other: it is looked up once
         for message in messages:
             if streamed or message[_AT] not in rows:
-                self._steer(message[_AT], message)
+                if message[_AT] == _STREAM_COMMIT:
+                    yield from self._spooled(message)
+                else:
+                    self._steer(message[_AT], message)
                 streamed, last = self._streamed, b""
                 continue
             if message[_AT + 1 : _AT + 5] != last:
@@ -125,6 +139,16 @@ class Decoder:
                 self.bytes += len(message)
                 if len(pending.messages) >= BATCH_ROWS:
                     self._decode(pending)
+                if self.bytes >= self._part_bytes:
+                    yield
+
+    def _spooled(self, message: bytes) -> Iterator[None]:
+        """Take a transaction that was in progress and has committed."""
+        transaction, _, _, end = _words(">IBQQ", message, _AT + 1)
+        self._inside = True
+        yield from self._feed(self._spool.committed(transaction))
+        self.whole = end
+        self._end()
 
     def take(self) -> Iterator[tuple[str, list[pa.RecordBatch]]]:
         """Yield ``schema.table`` and its rows since the last call, batches of one schema together."""
@@ -173,12 +197,6 @@ class Decoder:
             (self._streamed,) = _words(">I", message, _AT + 1)
         elif kind == ord("E"):
             self._streamed = 0
-        elif kind == ord("c"):
-            transaction, _, _, end = _words(">IBQQ", message, _AT + 1)
-            self._inside = True
-            self._feed(self._spool.committed(transaction))
-            self.whole = end
-            self._end()
         elif kind == ord("A"):
             self._spool.drop(*_words(">II", message, _AT + 1))
         elif kind not in b"YMO":

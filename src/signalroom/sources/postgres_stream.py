@@ -78,7 +78,7 @@ class Changes:
         with Spool(self.folder) as spool:
             decoder = Decoder(
                 self.keys, spool, self.catalogue.bases, binary=binary, base=self.mark.base, on_shape=self._meet,
-                complete=Moved(self.url, self.timeout_s, self.catalogue).complete,
+                complete=Moved(self.url, self.timeout_s, self.catalogue).complete, part_bytes=self.part_bytes,
             )  # fmt: skip
             while True:
                 try:
@@ -112,8 +112,7 @@ class Changes:
                     heard, since_s = wire.heard, now_s
                 elif now_s - since_s > self.timeout_s:
                     raise RetryableError(f"Postgres has said nothing for {self.timeout_s} s.", mend="Try again later.")
-                decoder.feed(messages)
-                if decoder.bytes >= self.part_bytes:
+                for _ in decoder.parts(messages):
                     taken += decoder.bytes
                     yield from _tables(decoder)
                     wire.ask(self.clock.now().timestamp(), reply=False)
@@ -159,8 +158,7 @@ class Changes:
                         announced.clear()
                     elif kind == b"R":  # a table is announced once, which later transactions rely on
                         announced[record[19:23]] = message
-                decoder.feed(messages)
-                if decoder.bytes >= self.part_bytes:
+                for _ in decoder.parts(messages):
                     yield from _tables(decoder)
             yield from _tables(decoder)
         self.reached = max(self.reached, decoder.whole, target)
