@@ -4,6 +4,8 @@ import psycopg
 import pytest
 
 from captured import Follower, captured, rows_of
+from postgres_server import PostgresServer
+from signalroom.simulators.private_postgres import binaries
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +48,46 @@ def test_a_table_that_somebody_keeps_to_himself_is_waited_for_only_to_copy_it(ds
         other.execute("LOCK t")
         assert follower.sync() == 1
     assert_same(follower, dsn)
+
+
+def test_an_idle_database_lets_its_log_go_although_nothing_of_ours_changes(dsn, tmp_path):
+    run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY)", "CREATE TABLE u (v text)", "INSERT INTO t VALUES (1)")
+    follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+    follower.sync()
+    before = follower.source.backlog().held_bytes
+    fill = "INSERT INTO u SELECT repeat(md5(g::text), 30) FROM generate_series(1, 25000) g"
+    run(dsn, fill, "CHECKPOINT")  # 24 MB that nobody captures
+    assert follower.source.backlog().held_bytes > before + (20 << 20)
+    assert follower.sync() == 0
+    run(dsn, fill, "CHECKPOINT")
+    assert follower.sync() == 0
+    run(dsn, "CHECKPOINT")
+    assert follower.source.backlog().held_bytes < 20 << 20
+    run(dsn, "INSERT INTO t VALUES (2)")
+    assert follower.sync() == 1
+    assert_same(follower, dsn)
+
+
+def test_a_promoted_standby_is_copied_anew_whatever_the_old_leader_had_told(tmp_path, caplog):
+    with PostgresServer.started() as leader:
+        dsn = leader.create_database()
+        run(dsn, "CREATE TABLE t (id bigint PRIMARY KEY, v text)",
+            "INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 100) g")  # fmt: skip
+        follower = Follower(captured(dsn, tmp_path, tables=["t"]))
+        follower.sync()
+        standby = PostgresServer(binaries(), copy_of=leader)
+        try:
+            standby.start()
+            leader.stop()
+            standby.promote()
+            promoted = standby.dsn(dsn.rpartition("/")[2])
+            run(promoted, "DELETE FROM t WHERE id = 1", "INSERT INTO t VALUES (200, 'new')")
+            follower.source = captured(promoted, tmp_path, tables=["t"])
+            follower.sync()
+            assert_same(follower, promoted)
+            assert "a standby was promoted" in caplog.text
+            run(promoted, "UPDATE t SET v = 'w' WHERE id = 2")
+            assert follower.sync() == 1
+            assert_same(follower, promoted)
+        finally:
+            standby.remove()
