@@ -87,8 +87,8 @@ class Process:
         self._process.kill()
         self._process.wait()
 
-    def ask_to_stop(self):
-        self._process.send_signal(signal.SIGTERM)
+    def ask_to_stop(self, how=signal.SIGTERM):
+        self._process.send_signal(how)
 
     def wait(self):
         """Return its exit code once it has ended."""

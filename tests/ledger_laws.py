@@ -158,6 +158,20 @@ class RunLaws:
         ]
         assert ledger.runs.execution("daily") == ()
 
+    def test_what_a_process_still_has_is_let_go_of_at_once(self, ledger, clock):
+        ended, taken, mine = (ledger.runs.start("daily", step, Occasion(run_id=step)) for step in ("a", "b", "c"))
+        ledger.runs.finish(ended, "success")
+        ledger.runs.start("daily", "b", Occasion(run_id="b"))  # by another attempt, under a higher fence
+        released = ledger.runs.release("It was cut off.")
+        assert [(run.run_id, run.status, run.error) for run in released] == [
+            ("b", "lost", "It was cut off."), ("c", "lost", "It was cut off."),
+        ]  # fmt: skip
+        assert ledger.runs.finish(taken, "success").status == "lost"
+        assert ledger.runs.finish(mine, "success").status == "lost"
+        assert ledger.runs.release("Again.") == ()
+        again = ledger.runs.start("daily", "c", Occasion(run_id="c"))
+        assert [failure.error for failure in again.failures] == ["It was cut off."]
+
     def test_schedules_count_from_when_they_were_made_changed_or_resumed(self, ledger, clock):
         first = clock.now()
         ledger.schedules.seen({"hourly": ("15 * * * *", "UTC"), "daily": ("0 7 * * *", "UTC")})

@@ -62,6 +62,16 @@ class DataError(SignalRoomError):
     """The data cannot be taken as they are; nothing was moved and no position advanced."""
 
 
+def interrupted(problem: BaseException) -> bool:
+    """Return whether Ctrl-C is behind an error: DuckDB raises one of its own instead, and others are made of that."""
+    seen: BaseException | None = problem
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt) or (type(seen) is RuntimeError and str(seen) == "Query interrupted"):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for a misspelt name, or an empty string when nothing is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -163,6 +163,12 @@ class Room:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def interrupt(self) -> None:
+        """End what an embedded warehouse computes, from another thread; where there is none, nothing happens."""
+        end = getattr(self.__dict__.get("warehouse"), "interrupt", None)
+        if end is not None:
+            end()
+
     def close(self) -> None:
         """Close what was opened."""
         with ExitStack() as closing:  # one that fails to close keeps none of the others open

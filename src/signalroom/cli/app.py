@@ -14,7 +14,7 @@ from signalroom.cli.command import Entry, Group, global_options
 from signalroom.cli.exits import CONFIG, DATA, EPILOG, INTERRUPTED, OK, as_error, exit_code
 from signalroom.cli.handover import HandOverError, hand_over
 from signalroom.cli.session import Session
-from signalroom.errors import SignalRoomError
+from signalroom.errors import SignalRoomError, interrupted
 from signalroom.telemetry import redact
 
 _START, _WORK, _LOOK = "Start", "Work", "Look"
@@ -63,21 +63,32 @@ class App(Group):
         except BrokenPipeError:
             code = _leave_quietly()
         except (click.Abort, KeyboardInterrupt):
-            _say("Interrupted. What was committed is kept: run it again to go on.")
-            code = INTERRUPTED
-        except click.ClickException as problem:
+            code = _interrupted()
+        except Exception as problem:  # noqa: BLE001 - the outermost border: a person reads a sentence, not a traceback
+            code = _interrupted() if interrupted(problem) else _ended_by(problem, session)
+        sys.exit(code)
+
+
+def _interrupted() -> int:
+    _say("Interrupted. What was committed is kept: run it again to go on.")
+    return INTERRUPTED
+
+
+def _ended_by(problem: Exception, session: Session) -> int:
+    """Say in one sentence what ended a command, and return its exit code."""
+    match problem:
+        case click.ClickException():
             _say(_with_mend(problem))
-            code = CONFIG
-        except SignalRoomError as problem:
+            return CONFIG
+        case SignalRoomError():
             # What a database says may have lines of its own, with a pointer under the place.
             sentence = f"{problem.message}\n{problem.mend}" if "\n" in problem.message else str(problem)
             _tell(problem, sentence.rstrip(), session)
-            code = exit_code(problem)
-        except OSError as problem:
-            code = _refused(problem, session)
-        except Exception as problem:  # noqa: BLE001 - the outermost border: a person reads a sentence, not a traceback
-            code = _unexpected(problem, session)
-        sys.exit(code)
+            return exit_code(problem)
+        case OSError():
+            return _refused(problem, session)
+        case _:
+            return _unexpected(problem, session)
 
 
 def _hand_over(elsewhere: HandOverError, words: Sequence[str], session: Session) -> int:

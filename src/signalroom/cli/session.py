@@ -60,6 +60,7 @@ class Session:
             return
         from signalroom.cli.demo_world import clock_of
         from signalroom.cli.handover import HandOverError, listening
+        from signalroom.cli.interrupting import interruptible
         from signalroom.room import Room
         from signalroom.workspace.workspace import Workspace
 
@@ -69,7 +70,7 @@ class Session:
         workspace = Workspace.readable(self.root) if broken else Workspace.load(self.root)
         conceal_secrets(workspace)
         start_traces(os.environ)
-        with Room(workspace, clock_of(workspace.root)) as room:
+        with Room(workspace, clock_of(workspace.root)) as room, interruptible(room):
             yield room
 
     def start_logging(self) -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from signalroom.cli.command import command
+from signalroom.cli.exits import INTERRUPTED, OK
 from signalroom.cli.output import print_table
 from signalroom.cli.session import Session, pass_session
 from signalroom.errors import ConfigError
@@ -37,7 +38,7 @@ _began = time.monotonic()
 @click.option("--temporal-option", "options", metavar="OPTION", multiple=True,
               help="A further argument of the Temporal server, e.g. --ui-port=8233; may be repeated.")  # fmt: skip
 @pass_session
-def up(session: Session, port: int | None, options: tuple[str, ...]) -> None:
+def up(session: Session, port: int | None, options: tuple[str, ...]) -> int:
     """Run the workspace's jobs on time, until told to stop.
 
     It starts a Temporal server of its own, unless TEMPORAL_ADDRESS names one, and a worker; on 127.0.0.1 it answers
@@ -51,11 +52,11 @@ def up(session: Session, port: int | None, options: tuple[str, ...]) -> None:
         server = None
         if not room.workspace.environ.get("TEMPORAL_ADDRESS"):
             server = DevServer(room.state(), room.clock, room.workspace.engine.temporal, options)
-        stay(room, port, server)
+        return stay(room, port, server)
 
 
-def stay(room: Room, port: int | None, server: DevServer | None = None, host: str = "") -> None:
-    """Open every part of the room, then run its worker and health page until told to stop."""
+def stay(room: Room, port: int | None, server: DevServer | None = None, host: str = "") -> int:
+    """Open every part of the room, then run its worker and health page until told to stop; return the exit code."""
     running = server.start() if server else None  # it comes up while everything else is opened
     try:
         from signalroom.cli.door import Door
@@ -80,13 +81,14 @@ def stay(room: Room, port: int | None, server: DevServer | None = None, host: st
         page = WebServer(site, wanted, host or web.host)
         # Where one process owns the file, the others' commands run in this one.
         with Door(room) if room.workspace.warehouse.kind == "duckdb" else nullcontext():
-            asyncio.run(
+            interrupted = asyncio.run(
                 resident.run(lambda what: _tell(room, what, page.address), _beside(requested, following, page), running)
             )
     finally:
         if server:
             server.stop()
     click.echo("Stopped.")
+    return INTERRUPTED if interrupted else OK
 
 
 @contextmanager

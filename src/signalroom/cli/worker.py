@@ -16,7 +16,7 @@ from signalroom.errors import ConfigError
 )
 @click.option("--host", default="", help="Address of the health page, instead of [web]'s: 0.0.0.0 in a container.")
 @pass_session
-def worker(session: Session, port: int | None, host: str) -> None:
+def worker(session: Session, port: int | None, host: str) -> int:
     """Run the workspace's jobs for the Temporal server that TEMPORAL_ADDRESS names, until told to stop."""
     require_worker()
     with session.room(here=True) as room:
@@ -30,4 +30,4 @@ def worker(session: Session, port: int | None, host: str) -> None:
                 "TEMPORAL_ADDRESS is not set.",
                 mend="Set it to the Temporal server's address, or use `signalroom up`, which starts one.",
             )
-        stay(room, port, host=host)
+        return stay(room, port, host=host)

@@ -16,7 +16,7 @@ from signalroom import steps
 from signalroom.engine.attempts import attempts_of, borne_by, wait_s
 from signalroom.engine.executions import Execution, plan
 from signalroom.engine.heartbeat import Heartbeat, no_pulse
-from signalroom.errors import ConfigError, RetryableError, SignalRoomError
+from signalroom.errors import ConfigError, RetryableError, SignalRoomError, interrupted
 from signalroom.message import Delivery
 from signalroom.position import Json
 from signalroom.run import Occasion, OnProgress, Progress, Run, ignore_progress
@@ -144,6 +144,8 @@ def run_step(
                 outcome = _VERBS[step.verb](room, step, occasion.due_at or room.clock.now(), beat)
         except BaseException as problem:
             room.ledger.runs.finish(run, "error", error=_sentence(problem))
+            if interrupted(problem) and not isinstance(problem, KeyboardInterrupt):
+                raise KeyboardInterrupt from problem  # whatever it was made into: nobody should try again
             raise
         ended = room.ledger.runs.finish(run, "success", _result(outcome))
     if ended.status != "success":
@@ -155,10 +157,10 @@ def run_step(
 
 
 def _sentence(problem: BaseException) -> str:
+    if interrupted(problem):
+        return "It was interrupted."
     if isinstance(problem, SignalRoomError):
         return str(problem)
-    if isinstance(problem, KeyboardInterrupt):
-        return "It was interrupted."
     return f"{type(problem).__name__}: {problem}"
 
 

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from signalroom.room import Room
 
 _SERVER_UP_WITHIN_S = 20.0
+_INTERRUPTED = 130  # as the shell counts a process that SIGINT ended
 _LOOK_EVERY_S = 2.0
 _REMEMBER_EVERY_S = 30.0
 _LOOK_TAKES = timedelta(seconds=10)  # a server that is frozen takes calls and answers none
 _HEARD_WITHIN = timedelta(minutes=1)
 _SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
 _POLLER_MAY_BE_SILENT_S = 300.0
+_RELEASE_S = 2.0  # a step that hangs may hold the ledger's door
 _UNWINDING_S = 5.0  # for a step that was told to stop: a transaction is rolled back, a file closed
 _log = logging.getLogger("signalroom.engine")
 
@@ -92,6 +94,7 @@ class Resident:
     room: Room
     server: DevServer | None = None
     pulse: Pulse = field(default_factory=Pulse)
+    _interrupted: bool = field(default=False, repr=False)
     _remembered: float = field(default=float("-inf"), repr=False)
 
     async def run(
@@ -99,15 +102,19 @@ class Resident:
         ready: Callable[[Ready], None],
         alongside: AbstractContextManager[object] | None = None,
         running: Running | None = None,
-    ) -> None:
+    ) -> bool:
         """Run until SIGTERM or SIGINT; a step that runs then has ``engine.stop_grace_s`` to end.
 
-        A little later it is cut off; what was goes on at the next start, as after a kill.
+        A little later, or at the next of these signals, it is cut off; what was goes on at the next start, as after a
+        kill.
 
         Args:
             ready: Called once everything is up.
             alongside: Entered before ``ready`` and left at the end, e.g. a health page.
             running: The server of our own, which may not answer yet.
+
+        Returns:
+            Whether it was SIGINT.
 
         Raises:
             ConfigError: The server refuses us.
@@ -116,7 +123,7 @@ class Resident:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._told, number, stop)
         client = await self._client(running)
         await register_attributes(client)
         with explained(client):
@@ -129,12 +136,23 @@ class Resident:
                 finally:
                     self.pulse.stopping = True
                     cut_off.start()  # leaving the worker waits for its steps
+        return self._interrupted
+
+    def _told(self, number: int, stop: asyncio.Event) -> None:
+        """Take a signal: the first asks everything to end, the next one cuts off what has not."""
+        self._interrupted |= number == signal.SIGINT
+        if stop.is_set():
+            threading.Thread(target=self._cut_off, args=(self._code(stop),), daemon=True).start()
+        stop.set()
+
+    def _code(self, stop: asyncio.Event) -> int:
+        return _INTERRUPTED if self._interrupted else 0 if stop.is_set() else 1
 
     @contextmanager
     def _cutting_off(self, stop: asyncio.Event) -> Generator[threading.Timer]:
         """Yield what, once started, ends the process unless the block ends in time."""
         after_s = self.room.workspace.engine.stop_grace_s + _UNWINDING_S
-        timer = threading.Timer(after_s, lambda: self._cut_off(0 if stop.is_set() else 1))
+        timer = threading.Timer(after_s, lambda: self._cut_off(self._code(stop)))
         timer.daemon = True
         try:
             yield timer
@@ -144,13 +162,20 @@ class Resident:
     def _cut_off(self, code: int) -> None:
         """End the process though a step goes on: one that reports nothing cannot be told to stop."""
         try:
-            running = ", ".join(run.step for run in self.room.ledger.runs.list(status="running"))
-            _log.warning("Cut off, to go on at the next start: %s.", running or "a step")
+            releasing = threading.Thread(target=self._release, daemon=True)
+            releasing.start()
+            releasing.join(_RELEASE_S)
             if self.server:
                 self.server.stop()
             logging.shutdown()
         finally:
             os._exit(code)  # whatever the ledger says of it
+
+    def _release(self) -> None:
+        """Let go of the runs that are cut off, so that nobody waits for the end of their leases."""
+        cut = self.room.ledger.runs.release("It was cut off: its process was told to stop.")
+        steps = ", ".join(run.step for run in cut)
+        _log.warning("Cut off, to go on at the next start: %s.", steps or "a step that would not end")
 
     async def _client(self, running: Running | None) -> Client:
         environ = self.room.workspace.environ

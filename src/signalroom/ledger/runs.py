@@ -33,6 +33,7 @@ class Runs:
         self.lease_s = lease_s
         self._beat_every_s = lease_s / 10
         self._beats: dict[tuple[str, int], float] = {}
+        self._held: set[tuple[str, int]] = set()
 
     def start(self, job: str, step: str, occasion: Occasion = _UNPLANNED) -> Run:
         """Record that a step starts and return its run.
@@ -60,6 +61,8 @@ class Runs:
                 again = {"fence": row.fence + 1, "finished_at": None, "error": "", "result": {}, "repeats": 0}
                 connection.execute(self._update(run_id).values(fresh | again | {"failures": _failures(row, now)}))
             run = self._found(connection, run_id)
+        if run.status == "running":
+            self._held.add((run.run_id, run.fence))
         failpoint("ledger.runs.start.after")
         return run
 
@@ -98,6 +101,7 @@ class Runs:
         except (TypeError, ValueError) as problem:
             raise DataError(f"The result of run {run.run_id} is no JSON: {problem}.") from None
         self._beats.pop((run.run_id, run.fence), None)
+        self._held.discard((run.run_id, run.fence))
         failpoint("ledger.runs.finish.before")
         with self._store.write() as connection:
             row = self._locked(connection, run.run_id)
@@ -128,6 +132,18 @@ class Runs:
             lost = tuple(self._found(connection, row.run_id) for row in rows)
         failpoint("ledger.runs.sweep.after")
         return lost
+
+    def release(self, reason: str) -> tuple[Run, ...]:
+        """Mark the runs that this process still has ``lost``, now and not when their leases end, and return them."""
+        table, released = self._table, list[str]()
+        with self._store.write() as connection:
+            for run_id, fence in sorted(self._held):
+                row = self._locked(connection, run_id)
+                if row is not None and row.fence == fence and row.status == "running":
+                    self._end(connection, row, "lost", clean(reason), fence=fence + 1)
+                    released.append(run_id)
+            found = connection.execute(sa.select(table).where(table.c.run_id.in_(released)).order_by(table.c.run_id))
+            return tuple(_run(row) for row in found)
 
     def get(self, run_id: str) -> Run | None:
         """Return one run, or None."""

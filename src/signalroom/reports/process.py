@@ -60,6 +60,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._last_words,
             bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: what it is at work on may end
             env={
                 **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 # One heap: each further one reserves 64 MB of the address space that is bounded.

@@ -85,6 +85,7 @@ class DuckDBWarehouse:
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
     _projecting: Turns = field(default_factory=Turns, init=False, repr=False)
     _refreshes: Turnstile = field(default_factory=Turnstile, init=False, repr=False)
+    _cursors: set[Any] = field(default_factory=set[Any], init=False, repr=False)
 
     @property
     def dialect(self) -> str:
@@ -315,9 +316,11 @@ class DuckDBWarehouse:
     def _cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         with self._lock:
             cursor = self.connect().cursor()
+            self._cursors.add(cursor)
         try:
             yield cursor
         finally:
+            self._cursors.discard(cursor)
             cursor.close()
 
     def views(self) -> DuckDBViews:
@@ -348,6 +351,12 @@ class DuckDBWarehouse:
         except ConfigError as problem:
             return [str(problem)]
         return []
+
+    def interrupt(self) -> None:
+        """End what is computed now; whoever asked for it gets an error."""
+        for one in (self._connection, *tuple(self._cursors)):  # no lock: whoever computes may hold it
+            if one is not None:
+                one.interrupt()
 
     def close(self) -> None:
         """Close the file without a checkpoint; the write-ahead log keeps what was committed."""

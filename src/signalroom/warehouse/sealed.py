@@ -54,6 +54,7 @@ class Sealed:
             stdout=subprocess.PIPE,
             stderr=self._last_words,
             bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: what it is at work on may end
             env={
                 **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 "MALLOC_ARENA_MAX": "1",  # each further heap reserves address space, which is bounded
