@@ -13,8 +13,8 @@ from crash import mutants, scene
 SEED = 20261120
 
 # The explorers of one worker serve all these tests.
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(1200)]
-warehouses = pytest.mark.parametrize("warehouse", ["duckdb", pytest.param("postgres", marks=pytest.mark.slow)])
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash"), pytest.mark.timeout(1200)]
+warehouses = pytest.mark.parametrize("warehouse", ["duckdb", "postgres"])
 
 
 def test_the_undisturbed_run_is_what_was_worked_out_by_hand(explorer):
@@ -27,7 +27,6 @@ def test_the_undisturbed_run_is_what_was_worked_out_by_hand(explorer):
         assert sorted(tuple(str(row[one]) for one in names) for row in rows) == wanted[name], name
 
 
-@pytest.mark.slow
 def test_both_warehouses_hold_the_same(explorer):
     here, there = explorer("duckdb").reference[3], explorer("postgres").reference[3]
     assert here["checksums"] == there["checksums"]

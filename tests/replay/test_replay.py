@@ -20,7 +20,8 @@ HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.json"))
 
 
 def replay(file, workflows):
-    replayer = Replayer(workflows=workflows, workflow_runner=UnsandboxedWorkflowRunner())
+    # Left out, the build id is a hash of every module that is loaded: seconds.
+    replayer = Replayer(workflows=workflows, workflow_runner=UnsandboxedWorkflowRunner(), build_id="replay")
     history = WorkflowHistory.from_json(f"shop/job:{file.stem}", file.read_text())
     asyncio.run(replayer.replay_workflow(history))
 
