@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from signalroom.errors import ConfigError, DataError
+from signalroom.ledger.runs import Runs
 from signalroom.message import Delivery, Image, Message, delivery_key
 from signalroom.run import Occasion
 
@@ -157,6 +158,35 @@ class RunLaws:
             ("build", "hourly-3", DUE + timedelta(hours=3), "earlier"),
         ]
         assert ledger.runs.execution("daily") == ()
+
+    @pytest.mark.parametrize("hours", [1, -1])
+    def test_a_clock_that_is_set_makes_nobody_lost_who_lives_and_keeps_nobody_who_does_not(self, ledger, clock, hours):
+        living, dead = ledger.runs.start("daily", "living"), ledger.runs.start("daily", "dead")
+        clock.moment += timedelta(hours=hours)
+        lost = list(ledger.runs.sweep())
+        for _ in range(3):
+            assert not lost
+            clock.advance(140)
+            assert ledger.runs.heartbeat(living)
+            lost += ledger.runs.sweep()
+        for _ in range(3):
+            clock.advance(140)
+            assert ledger.runs.heartbeat(living)
+            lost += ledger.runs.sweep()
+        assert [run.run_id for run in lost] == [dead.run_id]
+        assert ledger.runs.finish(living, "success").status == "success"
+
+    def test_a_lease_from_before_the_clock_was_set_back_ends_for_who_came_later(self, ledger, clock):
+        clock.moment += timedelta(hours=1)
+        dead = ledger.runs.start("daily", "dead")
+        clock.moment -= timedelta(hours=1)
+        later = Runs(ledger.runs._store, ledger.runs.lease_s)
+        assert later.sweep() == ()
+        clock.advance(299)
+        assert later.sweep() == ()
+        clock.advance(2)
+        (lost,) = later.sweep()
+        assert (lost.run_id, lost.status) == (dead.run_id, "lost")
 
     def test_what_a_process_still_has_is_let_go_of_at_once(self, ledger, clock):
         ended, taken, mine = (ledger.runs.start("daily", step, Occasion(run_id=step)) for step in ("a", "b", "c"))

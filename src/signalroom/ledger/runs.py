@@ -34,6 +34,9 @@ class Runs:
         self._beat_every_s = lease_s / 10
         self._beats: dict[tuple[str, int], float] = {}
         self._held: set[tuple[str, int]] = set()
+        self._hands = (store.clock.now(), store.clock.monotonic())
+        self._wary_until = float("-inf")
+        self._odd: dict[tuple[str, int, datetime], float] = {}
 
     def start(self, job: str, step: str, occasion: Occasion = _UNPLANNED) -> Run:
         """Record that a step starts and return its run.
@@ -112,18 +115,30 @@ class Runs:
         return found
 
     def sweep(self, now: datetime | None = None) -> tuple[Run, ...]:
-        """Mark every run whose lease has expired ``lost`` and return them; its process can no longer finish it."""
+        """Mark every run whose lease has expired ``lost`` and return them; its process can no longer finish it.
+
+        Where the machine's clock has just been set, nobody's lease has: each process gets the time of one to say that
+        it lives. A lease that ends later than one taken now can, from before the clock was set back, is over once it
+        has not been renewed for its length.
+        """
         moment = now or self._store.clock.now()
+        if now is None and self._was_clock_set(moment):
+            return ()
         table = self._table
-        expired = sa.and_(table.c.status == "running", table.c.lease_until < moment)
+        running, expired = table.c.status == "running", table.c.lease_until < moment
+        odd = table.c.lease_until > moment + self._lease
         with self._store.read() as connection:
-            silent = connection.execute(sa.select(table.c.run_id).where(expired)).scalars().all()
+            found = sa.select(table.c.run_id, table.c.fence, table.c.lease_until, odd.label("odd"))
+            rows = connection.execute(found.where(running, sa.or_(expired, odd))).all()
+        unrenewed = self._unrenewed({(row.run_id, row.fence, row.lease_until) for row in rows if row.odd})
+        silent = [row.run_id for row in rows if not row.odd or (row.run_id, row.fence, row.lease_until) in unrenewed]
         if not silent:
             return ()
         failpoint("ledger.runs.sweep.before")
         with self._store.write() as connection:
             # Another sweeper may be at the same rows: those it holds are its own to report.
-            wanted = sa.select(table).where(table.c.run_id.in_(silent), expired).order_by(table.c.started_at)
+            ended = sa.or_(expired, table.c.lease_until.in_([lease_until for *_, lease_until in unrenewed]))
+            wanted = sa.select(table).where(table.c.run_id.in_(silent), running, ended).order_by(table.c.started_at)
             rows = connection.execute(wanted.with_for_update(skip_locked=True)).all()
             for row in rows:
                 seen = row.heartbeat_at.isoformat(timespec="seconds")
@@ -132,6 +147,20 @@ class Runs:
             lost = tuple(self._found(connection, row.run_id) for row in rows)
         failpoint("ledger.runs.sweep.after")
         return lost
+
+    def _was_clock_set(self, now: datetime) -> bool:
+        """Return whether the clock on the wall jumped, now or less than a lease ago."""
+        (then, mark), beat = self._hands, self._store.clock.monotonic()
+        self._hands = (now, beat)
+        if abs((now - then).total_seconds() - (beat - mark)) > self.lease_s / 2:
+            self._wary_until = beat + self.lease_s
+        return beat < self._wary_until
+
+    def _unrenewed(self, odd: set[tuple[str, int, datetime]]) -> set[tuple[str, int, datetime]]:
+        """Return which of some leases (run, fence, end) have stayed as they are for the length of one."""
+        beat = self._store.clock.monotonic()
+        self._odd = {one: self._odd.get(one, beat) for one in odd}
+        return {one for one, since in self._odd.items() if beat - since >= self.lease_s}
 
     def release(self, reason: str) -> tuple[Run, ...]:
         """Mark the runs that this process still has ``lost``, now and not when their leases end, and return them."""
