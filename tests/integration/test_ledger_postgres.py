@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from alert_laws import AlertLaws
 from key_laws import KeyLaws
+from lease_laws import LeaseLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from postgres_server import PostgresServer
 from request_laws import RequestLaws
@@ -40,7 +41,7 @@ def ledger(postgres, clock):
         yield opened
 
 
-class TestRuns(RunLaws):
+class TestRuns(RunLaws, LeaseLaws):
     """Runs on Postgres."""
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from alert_laws import AlertLaws
 from key_laws import KeyLaws
+from lease_laws import LeaseLaws
 from ledger_laws import ArchiveLaws, DeliveryLaws, HandClock, RunLaws, delivery
 from request_laws import RequestLaws
 from run_laws import ManyRunsLaws
@@ -38,7 +39,7 @@ def ledger(tmp_path, clock):
         yield opened
 
 
-class TestRuns(RunLaws):
+class TestRuns(RunLaws, LeaseLaws):
     """Runs on SQLite."""
 
 
