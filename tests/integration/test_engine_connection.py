@@ -2,14 +2,19 @@
 
 import asyncio
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from engine_world import dev_server, make_world
+from engine_world import JOBS, dev_server, make_world
 from shop_workspace import call
 from signalroom.clock import SystemClock
+from signalroom.engine import operating
 from signalroom.engine.connection import connect, connect_soon, register_attributes
+from signalroom.engine.schedules import reconcile
+from signalroom.engine.worker import task_queue
 from signalroom.errors import ConfigError, RetryableError
+from signalroom.room import Room
 from temporal_doors import Door, forward, make_certificate, turn_away
 
 pytestmark = pytest.mark.slow
@@ -103,3 +108,23 @@ def test_a_job_that_the_scheduler_has_not_taken_up(server, tmp_path):
     assert "paused: not yet" in call(root, "jobs").output
     call(root, "jobs", "resume", "daily")
     assert "paused" not in call(root, "jobs").output
+
+
+def test_a_queue_that_nobody_takes_steps_from(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(operating, "_FIRST_ASKS_WITHIN_S", 0.0)
+    root = make_world(tmp_path, f'{JOBS}[jobs.by_hand]\nsteps = ["refresh"]\n')
+    (root / ".env").write_text(f"TEMPORAL_ADDRESS={server}\nTEMPORAL_TASK_QUEUE=shpo\n")
+    file = root / "signalroom.toml"  # the tests of this file share a server: a name of its own
+    file.write_text(file.read_text().replace('name = "shop"', 'name = "queues"'))
+
+    async def schedule(room):
+        await reconcile(await connect(room.workspace.environ), room, task_queue(room))
+
+    with Room.open(root) as room:
+        asyncio.run(schedule(room))
+    day = str(datetime.now(UTC).date() - timedelta(days=1))
+    told = (
+        "No worker takes steps from the queue 'shpo' in the namespace 'default'. Start one, or set TEMPORAL_TASK_QUEUE"
+    )
+    for words in (["trigger", "daily"], ["trigger", "by_hand"], ["backfill", "daily", "--from", day, "--to", day]):
+        assert told in call(root, "jobs", *words, code=2).output

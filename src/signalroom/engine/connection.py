@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 from temporalio.service import RPCError, RPCStatusCode
@@ -25,6 +28,7 @@ _ALIASES = {
     "TEMPORAL_TLS_KEY_PATH": "TEMPORAL_TLS_CLIENT_KEY_PATH",
 }
 _ASK_AGAIN_S = 0.1
+_LOOK_TAKES = timedelta(seconds=10)  # a server that is frozen takes calls and answers none
 
 
 class _Cause(NamedTuple):
@@ -131,6 +135,17 @@ async def register_attributes(client: Client) -> None:
             f"The Temporal namespace {namespace!r} lacks the search attribute {JOB_ATTRIBUTE}.",
             mend=f"Add it: temporal operator search-attribute create --name {JOB_ATTRIBUTE} --type Keyword.",
         ) from problem
+
+
+async def workers_of(client: Client, queue: str) -> set[str]:
+    """Return the identities of the workers that asked for a queue's steps in the last minutes; raises RPCError."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    )
+    found = await client.workflow_service.describe_task_queue(request, timeout=_LOOK_TAKES)
+    return {one.identity for one in found.pollers}
 
 
 @contextmanager

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from temporalio.client import Client, ScheduleBackfill, ScheduleOverlapPolicy
+from temporalio.client import (
+    Client,
+    ScheduleActionStartWorkflow,
+    ScheduleBackfill,
+    ScheduleHandle,
+    ScheduleOverlapPolicy,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
-from signalroom.engine.connection import connect, explained
+from signalroom.engine.connection import connect, explained, workers_of
 from signalroom.engine.executions import execution_name, find_job, jobs_of
 from signalroom.engine.ownership import owner
 from signalroom.engine.schedules import next_firing, plan_of, schedule_id
@@ -24,6 +31,9 @@ from signalroom.workspace.jobs import Job
 if TYPE_CHECKING:
     from signalroom.room import Room
     from signalroom.run import Run
+
+_FIRST_ASKS_WITHIN_S = 5.0  # a worker that has just started
+_ASK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +117,13 @@ async def trigger(room: Room, name: str) -> None:
     job, client = find_job(room, name), await _required(room)
     if job.schedule:
         with _taken_up(client, name):
-            await client.get_schedule_handle(schedule_id(room, name)).trigger()
+            handle = client.get_schedule_handle(schedule_id(room, name))
+            await _require_worker(room, client, await _queue_of(handle))
+            await handle.trigger()
         return
     name_now = execution_name(name, room.clock.now())
     with explained(client):
+        await _require_worker(room, client, task_queue(room))
         await client.start_workflow(
             JobWorkflow.run, plan_of(room, job), id=f"{room.workspace.name}/{name_now}", task_queue=task_queue(room)
         )
@@ -122,7 +135,7 @@ async def backfill(room: Room, name: str, first: date, last: date) -> int:
     A step that succeeded for a time is not done again.
 
     Raises:
-        ConfigError: Nothing schedules the job, nothing runs jobs here, or the days hold none of its times.
+        ConfigError: Nothing schedules the job, nothing runs jobs, or the days hold none of its times.
     """
     job, client = _scheduled(room, name), await _required(room)
     begin = datetime.combine(first, time(), job.zone).astimezone(UTC)
@@ -135,7 +148,9 @@ async def backfill(room: Room, name: str, first: date, last: date) -> int:
     # The second before the first: the scheduler leaves the beginning of a span out.
     span = ScheduleBackfill(times[0] - timedelta(seconds=1), times[-1], ScheduleOverlapPolicy.BUFFER_ALL)
     with _taken_up(client, name):
-        await client.get_schedule_handle(schedule_id(room, name)).backfill(span)
+        handle = client.get_schedule_handle(schedule_id(room, name))
+        await _require_worker(room, client, await _queue_of(handle))
+        await handle.backfill(span)
     return len(times)
 
 
@@ -163,6 +178,24 @@ def _taken_up(client: Client, name: str) -> Generator[None]:
                 f"The scheduler does not know job {name!r} yet.",
                 mend="Start `signalroom up`, or the worker, again: it takes up what the workspace file says.",
             ) from problem
+
+
+async def _queue_of(handle: ScheduleHandle) -> str:
+    """Return the queue that a schedule's steps go to."""
+    action = (await handle.describe()).schedule.action
+    return action.task_queue if isinstance(action, ScheduleActionStartWorkflow) else ""
+
+
+async def _require_worker(room: Room, client: Client, queue: str) -> None:
+    """Raise ConfigError where nobody asks for a queue's steps: what is put there would wait unseen."""
+    deadline = room.clock.monotonic() + _FIRST_ASKS_WITHIN_S
+    while not await workers_of(client, queue):
+        if room.clock.monotonic() > deadline:
+            raise ConfigError(
+                f"No worker takes steps from the queue {queue!r} in the namespace {client.namespace!r}.",
+                mend="Start one, or set TEMPORAL_TASK_QUEUE and TEMPORAL_NAMESPACE to what the worker has.",
+            )
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 def _scheduled(room: Room, name: str) -> Job:

@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-
-from signalroom.engine.connection import connect, connect_soon, explained, register_attributes
+from signalroom.engine.connection import connect, connect_soon, explained, register_attributes, workers_of
 from signalroom.engine.schedules import Reconciled, mirror_pauses, reconcile, remember
 from signalroom.engine.worker import make_worker, task_queue
 from signalroom.errors import RetryableError, SignalRoomError
@@ -32,7 +28,6 @@ _SERVER_UP_WITHIN_S = 20.0
 _INTERRUPTED = 130  # as the shell counts a process that SIGINT ended
 _LOOK_EVERY_S = 2.0
 _REMEMBER_EVERY_S = 30.0
-_LOOK_TAKES = timedelta(seconds=10)  # a server that is frozen takes calls and answers none
 _HEARD_WITHIN = timedelta(minutes=1)
 _SILENCE_IS_NEWS_S = 30.0  # a server that was killed is back sooner
 _POLLER_MAY_BE_SILENT_S = 300.0
@@ -210,14 +205,7 @@ class Resident:
 
     async def _look(self, client: Client) -> None:
         """Note that our poller was seen, give up silent runs for lost, and write pauses down."""
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue(self.room)),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-        )
-        found = await client.workflow_service.describe_task_queue(request, timeout=_LOOK_TAKES)
-        ours = [one for one in found.pollers if one.identity == client.identity]
-        if not ours:
+        if client.identity not in await workers_of(client, task_queue(self.room)):
             raise RetryableError(
                 f"The Temporal server has not heard from this worker on its queue {task_queue(self.room)!r}.",
                 mend="It asks by itself again; if this stays, look at the server's log.",
