@@ -42,7 +42,7 @@ class Follower:
         """Read, fold, confirm; return the number of rows."""
         (stream,) = self.source.streams()
         self.batches = list(self.source.read(stream, self.position, None))
-        for table in self.tables:
+        for table in self.source.tables:
             self._fold(
                 table, [row for batch in self.batches if batch.table == table for row in batch.content.to_pylist()]
             )

@@ -85,9 +85,9 @@ def world(postgres, tmp_path, monkeypatch):
     return dsn, make
 
 
-def held(root):
+def held(root, table="t"):
     with Room.open(root) as room:
-        rows = room.warehouse.query("select id, v, n from app.t").to_pylist()
+        rows = room.warehouse.query(f"select id, v, n from app.{table}").to_pylist()
     return {(spell(row["id"]),): {name: spell(value) for name, value in row.items()} for row in rows}
 
 
@@ -128,3 +128,28 @@ def test_killed_once_under_each_name_of_the_capture(world, tmp_path, child):
     assert child(root, dsn, kill="capture.slot.drop") == -signal.SIGKILL
     assert child(root, dsn, log) == 0
     assert held(root) == rows_of(dsn, "t", ["id"])
+
+
+def test_killed_while_a_table_joins(world, tmp_path, child):
+    dsn, make = world
+    root, log = make("joining"), tmp_path / "hits"
+    run(dsn, [*WRITES[0], *(one.replace("TABLE t", "TABLE u").replace("INTO t", "INTO u") for one in WRITES[0])])
+    assert child(root, dsn, log) == 0
+    with (root / "signalroom.toml").open("a") as file:
+        file.write("\n[sources.app.tables.u]\n")
+    for number, name in enumerate(("capture.join.settled", "capture.snapshot.part", "capture.join.copied"), 1):
+        for table in ("t", "u"):
+            run(
+                dsn,
+                [
+                    f"INSERT INTO {table} VALUES ({5000 + number}, '{name}', 1)",
+                    f"DELETE FROM {table} WHERE id = {number}",
+                ],
+            )
+        assert child(root, dsn, kill=name) == -signal.SIGKILL, name
+        with Room.open(root) as room:
+            assert not room.lake.pending("app", "changes", room.warehouse.merged("app", "changes"))
+    assert child(root, dsn, log) == 0
+    for table in ("t", "u"):
+        assert held(root, table) == rows_of(dsn, table, ["id"])
+    assert log.read_text().count("capture.join.copied") == 1

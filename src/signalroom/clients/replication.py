@@ -15,6 +15,7 @@ from signalroom.clients.postgres import connect, explained
 from signalroom.errors import DataError, RetryableError
 
 _PG_EPOCH_S = 946_684_800
+_HELD_UP = "55P03"
 _AT_ONCE = 8_192  # messages
 _FAREWELL_S = 5.0  # without a word of the server, at the end of a stream
 _COPIED_AT_ONCE = 4_096  # records: enough that what a column costs is small beside its rows
@@ -40,6 +41,10 @@ def spelt(lsn: int) -> str:
 def quoted(name: str) -> str:
     """Return an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+class HeldUpError(RetryableError):
+    """A slot cannot be made before transactions that are under way have ended."""
 
 
 class Database:
@@ -119,7 +124,7 @@ class Replication:
         import psycopg
 
         self.reached = self.heard = 0
-        self._received = 0
+        self._received, self._timeout_s = 0, timeout_s
         with explained("connect for replication"):
             self._connection = psycopg.connect(
                 url, autocommit=True, connect_timeout=timeout_s, replication="database", application_name="signalroom",
@@ -140,13 +145,36 @@ class Replication:
         (row,) = self._ask("IDENTIFY_SYSTEM")
         return row[0], int(row[1])
 
-    def create_slot(self, name: str) -> tuple[int, str]:
+    def create_slot(self, name: str = "") -> tuple[int, str]:
         """Create a logical slot and return its consistent point and the name of the snapshot as of it.
 
         The snapshot lasts until this connection is asked something else or closed.
+
+        Args:
+            name: Its name; without one it is a slot for the time being, which goes when this connection does.
+
+        Raises:
+            HeldUpError: A transaction that is under way did not end within ``timeout_s``; there is no slot then.
         """
-        (row,) = self._ask(f"CREATE_REPLICATION_SLOT {quoted(name)} LOGICAL pgoutput (SNAPSHOT 'export')")
+        kind = "" if name else "TEMPORARY "
+        self._ask(f"SET lock_timeout = '{self._timeout_s}s'")  # else it waits for as long as they last
+        try:
+            (row,) = self._ask(
+                f"CREATE_REPLICATION_SLOT {quoted(name or self._passing)} {kind}LOGICAL pgoutput (SNAPSHOT 'export')"
+            )
+        except RetryableError as problem:
+            if getattr(problem.__cause__, "sqlstate", "") == _HELD_UP:
+                raise HeldUpError(problem.message, mend="End what is under way, then try again.") from problem
+            raise
         return address(row[1]), row[2]
+
+    def drop_passing_slot(self) -> None:
+        """Drop the slot without a name that this connection created, and with it the server's hold on the WAL."""
+        self._ask(f"DROP_REPLICATION_SLOT {quoted(self._passing)}")
+
+    @property
+    def _passing(self) -> str:
+        return f"signalroom_passing_{self._wire.backend_pid}"
 
     def start(self, slot: str, lsn: int, options: Mapping[str, str]) -> None:
         """Begin to stream the transactions that committed at or after ``lsn``."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from signalroom.capture.shapes import KINDS, Field, Shape, require_identity
 from signalroom.clients.replication import Database, quoted
 from signalroom.errors import ConfigError, nearest
+from signalroom.position import Json
 from signalroom.stream import column_name
 
 _TABLE = """
@@ -84,6 +85,18 @@ class Catalogue:
     def binary(self) -> bool:
         """Whether every column has a binary form that we decode: else all are asked for as text, which is slower."""
         return self.version >= 140000 and all(one.kind for found in self.tables.values() for one in found.shape.fields)
+
+    def only(self, names: Collection[str]) -> Catalogue:
+        """Return it with those of its tables that are among ``names``."""
+        return replace(self, tables={name: one for name, one in self.tables.items() if name in names})
+
+    def shapes(self) -> dict[str, Json]:
+        """Return ``schema.table`` -> its columns, as a position holds them."""
+        return {title: one.shape.record() for title, one in self.tables.items()}
+
+    def oids(self) -> dict[str, Json]:
+        """Return ``schema.table`` -> its OID."""
+        return {title: one.shape.oid for title, one in self.tables.items()}
 
     @classmethod
     def read(cls, database: Database, names: Sequence[str]) -> Catalogue:

@@ -113,7 +113,11 @@ class PostgresChanges:
         unit="MB",
         example="20000",
     )
-    timeout_s: int = setting("How long the server may be silent.", default=60, unit="s")
+    timeout_s: int = setting(
+        "How long the server may be silent, and how long a snapshot waits for open transactions to end.",
+        default=60,
+        unit="s",
+    )
     name: str = injected("postgres_cdc")
     root: Path = injected(Path())
     clock: Clock = injected(factory=SystemClock)
@@ -145,7 +149,7 @@ class PostgresChanges:
 
         Raises:
             ConfigError: A table cannot be captured, a right is missing, or its shape needs a new snapshot.
-            RetryableError: The connection was lost, or somebody reads from the slot.
+            RetryableError: The connection was lost, somebody reads from the slot, or a transaction stays open.
             DataError: The server sent what cannot be read.
         """
         from signalroom.clients.replication import Database, Replication
@@ -165,12 +169,15 @@ class PostgresChanges:
                 if mark and why:
                     _log.warning("%s: a new snapshot of all tables is taken: %s.", self.name, why)
                 publish(database, self.publication_name, catalogue)
+                slot = self.slot_name if self.slot_name in found else unfinished(self.slot_name)
                 if mark is None or why:
                     fresh = Mark(system, timeline, 0, 0, self.snapshot, {})
                     yield from _last_with(self._snapshot(database, wire, catalogue, found, fresh, mark), first)
                     return
-            slot = self.slot_name if self.slot_name in found else unfinished(self.slot_name)
-            yield from _last_with(self._changes(database, catalogue, mark, slot), first)
+                if not catalogue.tables.keys() <= mark.shapes.keys():
+                    yield from _last_with(self._joined(database, wire, catalogue, mark, slot), first)
+                    return
+            yield from _last_with(self._changes(database, catalogue, mark, slot, self.most_mb), first)
 
     def confirm(self, stream: Stream, position: Position) -> None:  # noqa: ARG002 - there is one
         """Let the server forget what is in the warehouse.
@@ -257,9 +264,7 @@ class PostgresChanges:
             return ""
         if mark.snapshot != self.snapshot:
             return f"snapshot is {self.snapshot}, and was {mark.snapshot}"
-        new = [title for title in catalogue.tables if title not in mark.shapes]
-        if new:
-            return f"{new[0]} was not captured before"
+        catalogue = catalogue.only(mark.shapes)  # of a table that is new nothing was missed
         other = [
             title for title, one in catalogue.tables.items() if mark.oids.get(title, one.shape.oid) != one.shape.oid
         ]
@@ -273,16 +278,52 @@ class PostgresChanges:
         self, database: Database, wire: Any, catalogue: Catalogue, found: Any, fresh: Mark, old: Mark | None
     ) -> Iterator[Batch | Mark]:
         from signalroom.sources.postgres_slot import begin
-        from signalroom.sources.postgres_snapshot import Snapshot, pieces
 
         before, consistent, exported = begin(database, wire, self.slot_name, found, known=old is not None)
         base = max(0, old.base + old.lsn + 1 - before) if old else 0
         seq = base + before
-        shapes: dict[str, Json] = {title: one.shape.record() for title, one in catalogue.tables.items()}
-        oids: dict[str, Json] = {title: one.shape.oid for title, one in catalogue.tables.items()}
-        mark = replace(fresh, lsn=consistent, base=base, shapes=shapes, oids=oids)
         if old is not None:
             yield from (self._emptied(catalogue, title, seq) for title in catalogue.tables)
+        yield from self._copied(database, catalogue, exported, seq)
+        yield replace(fresh, lsn=consistent, base=base, shapes=catalogue.shapes(), oids=catalogue.oids())
+
+    def _joined(
+        self, database: Database, wire: Any, catalogue: Catalogue, mark: Mark, slot: str
+    ) -> Iterator[Batch | Mark]:
+        """Yield the changes of the tables there were, and a snapshot of those that are new, all up to one moment.
+
+        What was under way when a table was published may be told without it, and servers before the minor releases
+        of May 2025 leave it out of all that the same connection tells after that. So the stream is first read to
+        where nothing of that time is open any more, without the new tables. Their snapshot follows, and a new
+        connection that goes on behind the first: what both have is the same rows, the changes later than the copies.
+        """
+        from signalroom.sources.postgres_slot import moment
+
+        known = catalogue.only(mark.shapes)
+        new = catalogue.only(catalogue.tables.keys() - mark.shapes.keys())
+        _log.info("%s: %s joins the stream by a snapshot of its own.", self.name, ", ".join(new.tables))
+        _, settled, _ = moment(database, wire)
+        wire.drop_passing_slot()
+        for one in self._changes(database, known, mark, slot, self.most_mb, settled):
+            if isinstance(one, Batch):
+                yield one
+            else:
+                mark = one
+        if mark.lsn < settled:  # most_mb ended it: the next sync goes on
+            yield mark
+            return
+        failpoint("capture.join.settled")
+        before, consistent, exported = moment(database, wire)
+        seq = mark.base + before
+        yield from (self._emptied(new, title, seq) for title in new.tables)  # it may have been captured long ago
+        yield from self._copied(database, new, exported, seq)
+        failpoint("capture.join.copied")
+        mark = replace(mark, shapes={**mark.shapes, **new.shapes()}, oids={**mark.oids, **new.oids()})
+        yield from self._changes(database, catalogue, mark, slot, 0, consistent)
+
+    def _copied(self, database: Database, catalogue: Catalogue, exported: str, seq: int) -> Iterator[Batch]:
+        from signalroom.sources.postgres_snapshot import Snapshot, pieces
+
         todo = pieces(database, catalogue)
         snapshot = Snapshot(self.url.reveal(), self.timeout_s, exported, todo, seq, self.connections, _PART_BYTES)
         try:
@@ -290,25 +331,32 @@ class PostgresChanges:
                 yield self._batch(catalogue, shape.title, rows, f"{self.slot_name}/snapshot")
         finally:
             snapshot.close()
-        yield mark
 
-    def _changes(self, database: Database, catalogue: Catalogue, mark: Mark, slot: str) -> Iterator[Batch | Mark]:
+    def _changes(
+        self, database: Database, catalogue: Catalogue, mark: Mark, slot: str, most_mb: int, least: int = 0
+    ) -> Iterator[Batch | Mark]:
+        """Yield what follows ``mark``, up to ``least`` and to the WAL's end of now, and where it ended."""
         from signalroom.clients.replication import address, spelt
         from signalroom.sources.postgres_stream import Changes
 
         folder = self.root / ".signalroom" / "spool"
         folder.mkdir(parents=True, exist_ok=True)
-        target = address(database.rows(_END)[0][0])
+        target = max(least, address(database.rows(_END)[0][0]))
+        keys = {title: key for title, key in self.keys().items() if title in catalogue.tables}
         changes = Changes(
-            self.url.reveal(), slot, self.publication_name, catalogue, self.keys(), mark, self.clock, folder, self.mode,
-            self.timeout_s, _PART_BYTES, self.most_mb << 20,
+            self.url.reveal(), slot, self.publication_name, catalogue, keys, mark, self.clock, folder, self.mode,
+            self.timeout_s, _PART_BYTES, most_mb << 20,
         )  # fmt: skip
         any_rows = False
         for title, rows in changes.read(target):
             any_rows = True
             yield self._batch(catalogue, title, rows, f"{slot}/{spelt(mark.lsn)}")
-        if any_rows or changes.reached - mark.lsn >= _IDLE_BYTES:
-            yield replace(mark, lsn=changes.reached, shapes=changes.shapes)
+        if any_rows or least or changes.reached - mark.lsn >= _IDLE_BYTES:
+            # a table that is left out for a while is new when it comes back
+            shapes, oids = (
+                {title: one for title, one in held.items() if title in keys} for held in (changes.shapes, mark.oids)
+            )
+            yield replace(mark, lsn=changes.reached, shapes=shapes, oids=oids)
 
     def _batch(self, catalogue: Catalogue, title: str, rows: pa.Table, ref: str) -> Batch:
         name = next(name for name in self.tables if self.upstream(name) == title)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from signalroom.clients.replication import Database, Replication, address, quoted, spelt
+from signalroom.clients.replication import Database, HeldUpError, Replication, address, quoted, spelt
 from signalroom.errors import ConfigError, RetryableError
 from signalroom.failpoints import failpoint
 from signalroom.position import Json
@@ -27,6 +27,14 @@ _PUBLISHED = """
     FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE p.pubname = %s AND c.relkind = 'p'"""  # the first shows these as their partitions
+_HOLDERS = """
+    SELECT l.pid, coalesce(a.usename, x.owner)::text, coalesce(a.datname, x.database)::text, a.application_name, x.gid,
+           coalesce(a.xact_start, x.prepared)::timestamptz(0)::text, a.query_start::timestamptz(0)::text, a.state
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_prepared_xacts x ON l.pid IS NULL AND x.transaction = l.transactionid
+    WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+        AND l.pid IS DISTINCT FROM pg_backend_pid()
+    ORDER BY age(l.transactionid) DESC LIMIT 1"""
 _WAITS = 50  # of a tenth of a second: a connection that died frees its slot as soon as the server notices
 
 
@@ -166,6 +174,7 @@ def begin(
 
     Raises:
         ConfigError: The slot exists and this workspace has no position in it.
+        RetryableError: A transaction that is under way does not end; the sentence says whose it is.
     """
     if slot in found and not known:
         raise ConfigError(
@@ -176,12 +185,50 @@ def begin(
     for name in found:
         failpoint("capture.slot.drop")
         database.rows("SELECT pg_drop_replication_slot(%s)", name)
+    made = moment(database, wire, unfinished(slot))
+    failpoint("capture.slot.created")
+    return made
+
+
+def moment(database: Database, wire: Replication, slot: str = "") -> tuple[int, int, str]:
+    """Create a slot and return what :func:`begin` returns; without a name it lasts as long as the connection.
+
+    Raises:
+        RetryableError: A transaction that is under way does not end; the sentence says whose it is.
+    """
     # A transaction that is under way now commits behind the consistent point but may have changed rows before it:
     # the rows of the snapshot must be older than any change that is told.
     (before,) = database.rows("SELECT pg_current_wal_insert_lsn()::text")[0]
-    consistent, snapshot = wire.create_slot(unfinished(slot))
-    failpoint("capture.slot.created")
+    try:
+        consistent, snapshot = wire.create_slot(slot)
+    except HeldUpError as problem:
+        raise _held_up(database) from problem
     return address(before), consistent, snapshot
+
+
+def _held_up(database: Database) -> RetryableError:
+    """Return whose transaction keeps a slot from being made: it has to have seen the beginning of all it will tell."""
+    found = database.rows(_HOLDERS)
+    if not found:
+        return RetryableError("A transaction kept the slot from being made, and has ended.", mend="Sync again.")
+    pid, user, name, program, prepared, since, asked, state = found[0]
+    if prepared is not None:
+        return RetryableError(
+            f"A slot cannot be made while transactions are open: {prepared!r} of {user} in {name} is prepared since "
+            f"{since}.",
+            mend=f"COMMIT PREPARED or ROLLBACK PREPARED {_text(prepared)} in {name}, then sync again.",
+        )
+    details = [f"{state}", f"query begun {asked}"] if state else ["of another user: pg_read_all_stats would say more"]
+    opened = f" since {since}" if since else ""
+    return RetryableError(
+        f"A slot cannot be made while transactions are open: pid {pid} ({user} in {name}"
+        f"{f', {program}' if program else ''}; {', '.join(details)}) has one{opened}.",
+        mend=f"Let it end, or run SELECT pg_terminate_backend({pid}); then sync again. timeout_s bounds the wait.",
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def settle(database: Database, slot: str, lsn: int) -> None:
