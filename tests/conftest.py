@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, settings
 # Tests are imported by path (importlib mode): what they share is found here.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from migrated_ledgers import ledgers_made_once, migrations
 from postgres_server import postgres, postgres_server
 from seaweed_server import seaweed
 from signalroom import telemetry
 
-__all__ = ["postgres", "postgres_server", "seaweed"]
+__all__ = ["ledgers_made_once", "migrations", "postgres", "postgres_server", "seaweed"]
 
 # `quick` is for every change; `make test HYPOTHESIS_PROFILE=full` looks for what is rare, in the tests that set their
 # own number of examples too. On CI the examples are the same each time, so that a red build is about the change.

@@ -71,6 +71,7 @@ class TestRequests(RequestLaws):
     """Refreshes that were asked for, on SQLite."""
 
 
+@pytest.mark.usefixtures("migrations")
 def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     file = tmp_path / "ledger.sqlite"
     for _ in range(2):
@@ -88,6 +89,7 @@ def test_an_empty_file_is_migrated_and_a_migrated_one_left_alone(tmp_path):
     connection.close()
 
 
+@pytest.mark.usefixtures("migrations")
 def test_the_head_is_the_newest_migration_and_makes_the_tables_we_use(tmp_path, ledger):
     script = ScriptDirectory(str(Path(upgrade.__file__).with_name("migrations")))
     assert script.get_heads() == [upgrade.HEAD]
@@ -106,6 +108,7 @@ def vars_of(tables):
     return kept + [getattr(views, field.name) for field in dataclasses.fields(views)]
 
 
+@pytest.mark.usefixtures("migrations")
 def test_the_ddl_of_views_is_what_the_migration_makes(tmp_path, ledger):
     made = sqlite3.connect(tmp_path / "deep" / "ledger.sqlite")
     printed = sqlite3.connect(":memory:")
@@ -117,6 +120,7 @@ def test_the_ddl_of_views_is_what_the_migration_makes(tmp_path, ledger):
     made.close(), printed.close()
 
 
+@pytest.mark.usefixtures("migrations")
 def test_many_may_open_an_empty_ledger_at_once(tmp_path):
     def open_one(_):
         with Ledger.open(str(tmp_path / "ledger.sqlite")) as opened:
@@ -126,6 +130,7 @@ def test_many_may_open_an_empty_ledger_at_once(tmp_path):
         assert len(set(pool.map(open_one, range(8)))) == 8
 
 
+@pytest.mark.usefixtures("migrations")
 def test_an_earlier_ledger_is_brought_up_with_what_it_holds(tmp_path, monkeypatch):
     file = str(tmp_path / "ledger.sqlite")
     monkeypatch.setattr(upgrade, "HEAD", "0001")
@@ -158,6 +163,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path):
         Ledger.open(file)
 
 
+@pytest.mark.usefixtures("migrations")
 def test_a_crash_in_the_middle_of_a_migration_leaves_nothing(tmp_path, monkeypatch):
     file = str(tmp_path / "ledger.sqlite")
 
@@ -301,6 +307,7 @@ def test_no_password_is_shown():
     assert "canary" not in str(caught.value) + repr(settings)
 
 
+@pytest.mark.usefixtures("migrations")
 @pytest.mark.parametrize("earlier", ["0001", "0002", "0004"])
 def test_a_ledger_of_an_earlier_version_is_brought_to_this_one_with_its_rows(tmp_path, monkeypatch, earlier):
     file = tmp_path / "ledger.sqlite"
