@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and what holds in every test: nothing leaves the machine."""
 
+import gc
 import ipaddress
 import logging
 import os
@@ -62,6 +63,11 @@ def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+def pytest_collection_finish():
+    """Leave what collecting made, some thousands of tests and their modules, out of every later look for garbage."""
+    gc.freeze()
 
 
 _LOGGERS = [logging.getLogger(name) for name in (None, "signalroom", "signalroom.http")]
