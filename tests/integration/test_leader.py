@@ -237,7 +237,7 @@ def test_the_commands(tmp_path, url, other, monkeypatch):
     assert [(one["entity"], one["rows"]) for one in found["entities"]] == [("page", 1)]
     shown = call("status", "--app", "app", "--dsn", url)
     assert "Epoch 1; 0 intentions pending." in shown
-    assert "No trigger on pages: truncate" in shown
+    assert "No trigger on pages (truncate)" in shown
     assert "Did you mean 'app'?" in call("status", "--app", "ap", code=2)
     assert "do $kit$" in call("uninstall", "--dry-run")
     assert call("uninstall", "--dsn", url) == "Removed from the schema public.\n"

@@ -83,12 +83,26 @@ def status(session: Session, app: str, dsn: str, as_json: bool) -> None:
     oldest = f", the oldest written {ago(found.intentions.oldest_at, now)}" if found.intentions.oldest_at else ""
     click.echo(f"Epoch {found.epoch}; {count(found.intentions.pending, 'intention')} pending{oldest}.")
     if found.intentions.failed:
-        print_table(("failed", "id", "reason"), found.intentions.failed)
+        _print_failed(found.intentions.failed)
     if found.followers:
         seen = ", ".join(f"{one.name} (heard of {ago(one.seen_at, now)})" for one in found.followers)
         click.echo(f"Rows that are gone are remembered until all have passed them: {seen}.")
+    unseen: dict[str, list[str]] = {}
     for missing in found.missing_triggers:
-        note(f"No trigger on {missing}: what is written there is not seen; `signalroom leader install` makes it.")
+        table, _, event = missing.rpartition(": ")
+        unseen.setdefault(table, []).append(event)
+    for table, events in unseen.items():
+        note(f"No trigger on {table} ({', '.join(events)}): such writes are not seen; run `signalroom leader install`.")
+
+
+def _print_failed(failed: Sequence[tuple[str, str, str]]) -> None:
+    """Show each reason once, with the first row it was given for: a query that broke fails all rows alike."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for entity, row, reason in failed:
+        alike.setdefault((entity, reason), []).append(row)
+    rows = [(entity, count(len(ids)), ids[0], reason) for (entity, reason), ids in alike.items()]
+    rows_seen = "rows" if len(failed) < 100 else "of the first 100"  # no more are asked for
+    print_table(("failed", rows_seen, "the first", "reason"), rows, right=(1,))
 
 
 @leader.command(cls=Command)

@@ -69,6 +69,8 @@ def _typed(problem: psycopg.Error, what: str) -> SignalRoomError:
 
     state = problem.sqlstate or ""
     said = (problem.diag.message_primary or str(problem)).strip().split("\n", 1)[0].rstrip(".")
+    if state == "2BP01" and problem.diag.message_detail:  # what hangs on it: names of objects, no values
+        said += f": {problem.diag.message_detail.replace(chr(10), '; ')}"
     sentence = f"Postgres could not {what}: {said}."
     # a connection that is refused has no state, only words
     refused = not state and any(words in str(problem) for words in _REFUSED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from signalroom.clients.postgres import connect, explained
-from signalroom.projections.leader_ddl import query_of
+from signalroom.projections.leader_ddl import query_of, relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -78,7 +78,10 @@ def _declared(leader: _Database, settings: ProjectionSettings) -> Iterator[str]:
         if name not in entities:
             yield f"The entity {name} is not installed. {_INSTALL}"
             continue
-        asked = {(name, _full_name(leader, one.table), one.id or None, one.sql.strip() or None) for one in entity.watch}
+        asked = {
+            (name, _full_name(leader, relation(one.table)), one.id or None, one.sql.strip() or None)
+            for one in entity.watch
+        }
         if entities[name] != (entity.key, query_of(entity)):
             yield f"The query of {name} is another one in the app's database than here. {_INSTALL}"
         if not asked <= watched:
@@ -96,7 +99,8 @@ def _full_name(leader: _Database, table: str) -> str | None:
 
 def _triggers(leader: _Database) -> Iterator[str]:
     missing = leader.rows(
-        f"select member::text || ': ' || event from {leader.schema}.reporting_triggers()"
+        "select coalesce(member::text, relation || ', which is gone or renamed') || ': ' || event"
+        f" from {leader.schema}.reporting_triggers()"
         " where not (is_there and fires_always) order by 1"
     )
     if missing:

@@ -190,8 +190,8 @@ class Leader:
                 " order by id limit 100"
             )
             missing = self._rows(
-                f"select member::text, event from {self.schema}.reporting_triggers() where not (is_there and"
-                " fires_always)"
+                f"select coalesce(member::text, relation || ', which is gone or renamed'), event"
+                f" from {self.schema}.reporting_triggers() where not (is_there and fires_always)"
             )
             (state,) = self._rows(f"select epoch from {self.schema}.reporting_state")
             return Status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,8 @@ from signalroom.workspace.projections import EntitySettings, ProjectionSettings,
 _KIT: Final = tuple(
     Path(__file__).with_name(f"leader_{part}.sql") for part in ("tables", "entities", "triggers", "relay", "purge")
 )
+_FUNCTION: Final = re.compile(r"create or replace function \{schema\}\.(\w+)")
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
 def script(settings: ProjectionSettings) -> str:
@@ -30,7 +33,10 @@ def kit(schema: str) -> str:
 
 def removal(schema: str) -> str:
     """Return the SQL that removes the kit from a schema; the app's own tables keep their uuids."""
-    return Path(__file__).with_name("leader_removal.sql").read_text(encoding="utf-8").replace("{schema}", schema)
+    # By name, and by no pattern: an app may have functions of its own that begin alike.
+    functions = ",".join(sorted(set(_FUNCTION.findall("".join(file.read_text(encoding="utf-8") for file in _KIT)))))
+    text = Path(__file__).with_name("leader_removal.sql").read_text(encoding="utf-8")
+    return text.replace("{functions}", functions).replace("{schema}", schema)
 
 
 def declarations(settings: ProjectionSettings) -> Iterator[str]:
@@ -53,7 +59,7 @@ def declarations(settings: ProjectionSettings) -> Iterator[str]:
 
 def mint(schema: str, table: str, column: str) -> str:
     """Return the statement that gives every row of a table a stable uuid."""
-    return f"select {schema}.reporting_mint({_literal(table)}, {_literal(column)});"
+    return f"select {schema}.reporting_mint({_literal(relation(table))}, {_literal(column)});"
 
 
 def declare(schema: str, entity: str, key: str, query: str) -> str:
@@ -64,7 +70,14 @@ def declare(schema: str, entity: str, key: str, query: str) -> str:
 def watch(schema: str, entity: str, one: WatchSettings) -> str:
     """Return the statement that declares a watch; :func:`arm` makes its triggers."""
     way = f"null, {_quoted(one.sql)}" if one.sql else _literal(one.id)
-    return f"select {schema}.reporting_watch({_literal(entity)}, {_literal(one.table)}, {way});"
+    return f"select {schema}.reporting_watch({_literal(entity)}, {_literal(relation(one.table))}, {way});"
+
+
+def relation(written: str) -> str:
+    """Return the name of a table as SQL: quoted where it must be, if it is not yet."""
+    if '"' in written:
+        return written
+    return ".".join(part if _PLAIN.fullmatch(part) else f'"{part}"' for part in written.split("."))
 
 
 def arm(schema: str) -> str:

@@ -3,6 +3,7 @@
 do $kit$
 declare
   statement text;
+  entities text[] := array(select entity from {schema}.reporting_entities);
 begin
   perform {schema}.reporting_disarm('{}');
   for statement in
@@ -18,8 +19,8 @@ begin
     {schema}.reporting_state;
   for statement in
     select 'drop function ' || p.oid::regprocedure from pg_proc p
-    where p.pronamespace = '{schema}'::regnamespace and p.proname like 'reporting\_%'
-      and p.prolang in (select oid from pg_language where lanname in ('sql', 'plpgsql'))
+    where p.pronamespace = '{schema}'::regnamespace and (p.proname = any ('{{functions}}')
+      or p.proname in (select 'reporting_project_' || entity from unnest(entities) e (entity)))
   loop
     execute statement;
   end loop;

@@ -92,6 +92,20 @@ begin
   return touched;
 end $kit$;
 
+-- The ids of an entity that this transaction has not noted yet.
+create or replace function {schema}.reporting_touch_rest(entity text) returns void
+language plpgsql as $kit$
+begin
+  execute format(
+    'insert into {schema}.reporting_intentions (entity, entity_id)'
+    ' select $1, r.id from (select _id::text from {schema}.%I where _id is not null'
+    ' union select _id from {schema}.%I where not _deleted) r (id)'
+    ' where not exists (select from {schema}.reporting_intentions i'
+    ' where (i.entity, i.entity_id) = ($1, r.id) and i.xmin = pg_current_xact_id()::xid)',
+    'reporting_' || entity || '_source', 'reporting_' || entity) using entity;
+  perform {schema}.reporting_wake();
+end $kit$;
+
 -- A stable uuid for each row of a table that has none, for rows to come too.
 create or replace function {schema}.reporting_mint(relation regclass, column_name text) returns void
 language plpgsql as $kit$

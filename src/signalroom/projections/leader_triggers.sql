@@ -61,22 +61,24 @@ $kit$;
 create or replace function {schema}.reporting_members(relation text) returns setof regclass
 language sql stable as $kit$
   with recursive member (oid) as (
-    select relation::regclass::oid
+    select to_regclass(relation)::oid
     union select i.inhrelid from pg_inherits i join member m on m.oid = i.inhparent
   )
   select m.oid::regclass from member m join pg_class c on c.oid = m.oid where c.relkind in ('r', 'p')
 $kit$;
 
--- The triggers that there should be, and whether each is there and fires whoever writes.
+-- The triggers that there should be, and whether each is there and fires whoever writes. A trigger is known by its
+-- function: its name may be that of somebody else's. Without `member`, the table is gone or has another name.
 create or replace function {schema}.reporting_triggers()
 returns table (member regclass, relation text, event text, function_name text, is_there boolean, fires_always boolean)
 language sql stable as $kit$
   select m.member, w.relation, e.event, {schema}.reporting_trigger_name(w.relation, e.event),
     t.oid is not null, coalesce(t.tgenabled = 'A', false)
   from (select distinct relation from {schema}.reporting_watches) w
-    cross join lateral {schema}.reporting_members(w.relation) m (member)
+    left join lateral {schema}.reporting_members(w.relation) m (member) on true
     cross join unnest('{insert,update,delete,truncate}'::text[]) e (event)
-    left join pg_trigger t on t.tgrelid = m.member and t.tgname = 'reporting_' || e.event
+    left join (pg_trigger t join pg_proc p on p.oid = t.tgfoid and p.pronamespace = '{schema}'::regnamespace)
+      on t.tgrelid = m.member and p.proname = {schema}.reporting_trigger_name(w.relation, e.event)
   order by 1, 3
 $kit$;
 
@@ -85,6 +87,8 @@ create or replace function {schema}.reporting_arm() returns void
 language plpgsql as $kit$
 declare
   one record;
+  trigger_name text;
+  armed text[] := '{}';
   path text := concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp');
 begin
   for one in select distinct t.relation, t.event, t.function_name from {schema}.reporting_triggers() t loop
@@ -96,19 +100,33 @@ begin
         then ' set search_path to ' || path else '' end,
       {schema}.reporting_trigger_body(one.relation, one.event));
   end loop;
-  for one in select * from {schema}.reporting_triggers() t where not (t.is_there and t.fires_always) loop
+  -- Before new ones are made: a table that was renamed has triggers of its old name.
+  perform {schema}.reporting_disarm(array(select distinct t.function_name from {schema}.reporting_triggers() t));
+  for one in
+    select * from {schema}.reporting_triggers() t where not (t.is_there and t.fires_always) and t.member is not null
+  loop
+    armed := armed || one.relation;
+    select t.tgname into trigger_name from pg_trigger t
+      where t.tgrelid = one.member and t.tgfoid = format('{schema}.%I()', one.function_name)::regprocedure;
     if not one.is_there then
+      trigger_name := 'reporting_' || one.event;
+      if exists (select from pg_trigger t where (t.tgrelid, t.tgname) = (one.member, trigger_name)) then
+        trigger_name := one.function_name;  -- the plain name is somebody else's
+      end if;
       execute format('create trigger %I after %s on %s %s for each statement execute function {schema}.%I()',
-        'reporting_' || one.event, one.event, one.member,
+        trigger_name, one.event, one.member,
         case one.event when 'insert' then 'referencing new table as new_rows'
           when 'delete' then 'referencing old table as old_rows'
           when 'update' then 'referencing old table as old_rows new table as new_rows' else '' end,
         one.function_name);
     end if;
     -- ALWAYS: writers with session_replication_role = replica are seen too.
-    execute format('alter table %s enable always trigger %I', one.member, 'reporting_' || one.event);
+    execute format('alter table %s enable always trigger %I', one.member, trigger_name);
   end loop;
-  perform {schema}.reporting_disarm(array(select distinct t.function_name from {schema}.reporting_triggers() t));
+  -- What was written before the triggers were there, nobody has noted.
+  perform {schema}.reporting_touch_rest(e.entity) from (
+    select distinct w.entity from {schema}.reporting_watches w where w.relation = any (armed)
+  ) e;
 end $kit$;
 
 -- Remove the triggers whose functions are not to be kept, and these functions.
@@ -119,7 +137,8 @@ declare
 begin
   for one in
     select p.oid::regprocedure as name, p.oid from pg_proc p
-    where p.pronamespace = '{schema}'::regnamespace and p.proname like 'reporting\_on\_%' and p.proname <> all (kept)
+    where p.pronamespace = '{schema}'::regnamespace and p.prorettype = 'trigger'::regtype and p.proname <> all (kept)
+      and p.proname ~ '^reporting_on_(insert|update|delete|truncate)_[0-9a-f]{12}$'
   loop
     perform {schema}.reporting_drop_triggers(one.oid);
     execute format('drop function %s', one.name);

@@ -75,7 +75,8 @@ class ProjectionSettings:
     )
     schema: str = setting("Schema of the app's database that holds the kit.", default="public")
     uuids: tuple[str, ...] = setting(
-        "Tables that are to have a stable uuid; ``table.column`` where it is not called ``uuid``.",
+        "Tables that are to have a stable uuid; ``table.column`` where it is not called ``uuid``; with a schema"
+        " in front always with its column.",
         default=(),
         example='["pages", "teams.public_id"]',
     )
