@@ -235,3 +235,24 @@ def test_an_unsuitable_version_is_told(monkeypatch):
     found = checks.check_versions()
     assert len(found.problems) == 1
     assert "duckdb 0.9 is not one this version works with. Install duckdb" in found.problems[0]
+
+
+def test_a_manifest_that_no_refresh_can_compute_is_a_problem(tmp_path):
+    shop = make_shop(tmp_path)
+    assert "manifests" not in {one["what"] for one in ask(shop, "check")["checks"]}
+    (shop / "views").mkdir()
+    file = shop / "views" / "harbor.toml"
+    manifest = 'agency = "harbor"\nreport_name = "Orders"\nquery = "select count(*) as orders from {}"\n'
+    written = '[[agencies]]\nid = 1\nslug = "harbor"\nname = "Harbor Media"\n'
+    for number, (table, more) in enumerate({"orders": "", "secrets": "", "gone": "enabled = false\n"}.items(), 1):
+        written += f'[[custom]]\nid = {number}\ntable_name = "of_{table}"\n' + manifest.format(table) + more
+    file.write_text(written)
+    with (shop / "signalroom.toml").open("a") as settings:
+        settings.write('\n[views]\ntables = ["shop.orders"]\n')
+    (said,) = named(ask(shop, "check", code=exits.CONFIG), "manifests")["problems"]
+    assert said.startswith("of_secrets: ")
+    file.write_text(written.replace("from secrets", "from orders"))
+    assert named(ask(shop, "check"), "manifests")["ok"]
+    file.write_text(written.replace('"harbor"\nname', '"north-star"\nname'))
+    (said,) = named(ask(shop, "check", code=exits.CONFIG), "manifests")["problems"]
+    assert "'north-star' is no name" in said

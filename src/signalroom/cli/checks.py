@@ -79,6 +79,7 @@ def check_room(room: Room, known: Sequence[str]) -> Iterator[Finding]:
     yield from _databases(room)
     yield _pins(room, broken)
     yield _reports(room, broken)
+    yield from _manifests(room, broken, answers=answers)
     yield _models(room) if answers else Finding("models", "not tried: the warehouse comes first", tried=False)
 
 
@@ -233,6 +234,26 @@ def _databases(room: Room) -> Iterator[Finding]:
             return Finding(what, "can be read and written", room.database(number).check())
 
         yield _guarded(f"views.databases.{number}", set(), look)
+
+
+def _manifests(room: Room, broken: set[str], *, answers: bool) -> Iterator[Finding]:
+    """Yield what keeps the views of `views/` from being computed, where there are manifests."""
+    from signalroom.views.files import manifest_files
+
+    if not manifest_files(room.workspace.root):
+        return
+    if not answers:
+        yield Finding("manifests", "not tried: the warehouse comes first", tried=False)
+        return
+
+    def look() -> Finding:
+        found = room.refresher.written()
+        wrong = [
+            (view.name, query) for view in found if isinstance(query := room.refresher.ready(view), SignalRoomError)
+        ]
+        return Finding("manifests", count(len(found), "report view"), [f"{name}: {query}" for name, query in wrong])
+
+    yield _guarded("manifests", broken, look)
 
 
 def _pins(room: Room, broken: set[str]) -> Finding:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("what", required=False, default="")
-@click.option("--once", is_flag=True, help="Bring what changed until now, then stop.")
+@click.option("--once", is_flag=True, help="Bring what a relay of the app computed until now, then stop.")
 @click.option("--reconcile", is_flag=True, help="Compare checksums with the app's and repair what differs, then stop.")
 @click.option("--resync", is_flag=True, help="Copy everything anew, then stop.")
 @json_option

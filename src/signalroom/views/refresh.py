@@ -103,6 +103,12 @@ class Refresher:
             held |= {view.key: view for view in written.views()}
         return tuple(sorted(held.values(), key=lambda view: view.name))
 
+    def written(self) -> tuple[View, ...]:
+        """Return the enabled views that the files of ``views/`` ask for, sorted by name; writes nothing."""
+        manifests = read_manifests(self._workspace.root)
+        views = manifests.views() if manifests is not None else ()
+        return tuple(sorted((view for view in views if view.enabled), key=lambda view: view.name))
+
     def preview(self, view: View, *, samples: int = 10) -> Preview:
         """Return what a refresh would make of a view, with the query it has here; nothing is written.
 
