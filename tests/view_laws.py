@@ -59,6 +59,18 @@ class ViewLaws:
             ledger.manifests.bring(dataclasses.replace(GIVEN, custom=(taken,)))
         assert ledger.manifests.all() == ManifestSet()
 
+    def test_agencies_that_exchange_slugs_keep_history_and_status(self, ledger):
+        ledger.manifests.bring(GIVEN)
+        runs = ledger.views.claim(GIVEN.views(), 60)
+        ledger.views.finish([(run, Refreshed(run.view, rows=run.view.agency_id)) for run in runs])
+        exchanged = (dataclasses.replace(ACME, slug="bolt"), dataclasses.replace(BOLT, slug="acme"))
+        own = dataclasses.replace(OWN, agency_slug="bolt")
+        ledger.manifests.take(dataclasses.replace(GIVEN, agencies=exchanged, custom=(own,)))
+        for name, slug, agency in (("daily__bolt", "bolt", 7), ("daily__acme", "acme", 8), ("acme_top", "bolt", 7)):
+            (row,) = ledger.views.history(name)
+            assert (row["agency_slug"], row["agency_id"], row["records_processed"]) == (slug, agency, agency)
+        assert {name: one.status for name, one in ledger.views.statuses().items()} == dict.fromkeys(NAMES, "success")
+
     def test_what_refers_to_nothing_is_refused(self, ledger):
         stray = dataclasses.replace(OWN, agency_id=99, agency_slug="none")
         with pytest.raises(ConfigError, match="cannot be taken"):

@@ -264,6 +264,13 @@ class ViewStore(Protocol):
         """Return view -> hash of the query and version of the inputs it was last computed from."""
         ...
 
+    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+        """Let the views of agencies whose slug changed follow them: the same views, under the names they have now.
+
+        Takes every view of the database; returns view -> why it cannot be refreshed, of those that could not follow.
+        """
+        ...
+
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish each in one transaction with its state; one that fails stays as it is.
 

@@ -72,6 +72,39 @@ def test_what_is_here_already_keeps_its_names_and_a_file_wins():
     assert kept == TAKEN
 
 
+def test_agencies_called_otherwise_are_known_by_their_ids():
+    held = ManifestSet((HARBOR, Agency(4, "port", "Port")), (TOP,), (DAILY,), ((1, 3, 1), (7, 4, 1)))
+    rows = {
+        **ROWS,
+        "agency": [{"id": 3, "slug": "port", "name": "Harbor"}, {"id": 4, "slug": "harbor", "name": "Port"}],
+        "seeder_canned_report_manifest": [
+            {"id": 1, "agency_id": 3, "agency_slug": "harbor", "canned_report_id": 1},  # it did not follow there
+            {"id": 7, "agency_id": 4, "agency_slug": "harbor", "canned_report_id": 1},
+        ],
+        "seeder_custom_report_manifest": ROWS["seeder_custom_report_manifest"][:1],
+    }
+    given, left = sort_out(rows, held, ManifestSet())
+    assert [one.table for one in left] == ["seeder_canned_report"]
+    assert {(view.agency_id, view.name) for view in given.views()} == {
+        (3, "daily__port"), (4, "daily__harbor"), (3, "harbor_top"),
+    }  # fmt: skip
+
+
+def test_a_slug_that_a_file_keeps_is_not_free():
+    held = ManifestSet((HARBOR, Agency(4, "port", "Port"), Agency(5, "quay", "Quay")))
+    rows = {name: [] for name in ROWS} | {
+        "agency": [
+            {"id": 3, "slug": "coral", "name": "Harbor"}, {"id": 4, "slug": "harbor", "name": "Port"},
+            {"id": 5, "slug": "port", "name": "Quay"},
+        ]
+    }  # fmt: skip
+    given, left = sort_out(rows, held, ManifestSet((HARBOR,)))
+    assert given == ManifestSet()
+    assert [(one.id, one.reason) for one in left][1:] == [
+        (4, "Agency 3 has the slug 'harbor'."), (5, "Agency 4 has the slug 'port'."),
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def source(tmp_path):
     with sqlite3.connect(tmp_path / "seeder.sqlite") as connection:

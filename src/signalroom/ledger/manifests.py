@@ -57,6 +57,7 @@ class Manifests:
             with self._store.write() as connection:
                 gone = self._remove_gone(connection, {view.key for view in given.views()}) if origin == "file" else 0
                 agencies = [{"id": one.id, "slug": one.slug, "name": one.name} for one in given.agencies]
+                self._vacate(connection, given.agencies)
                 upsert(connection, tables.agency, agencies)
                 upsert(connection, tables.canned, canned)
                 upsert(connection, tables.custom, custom)
@@ -108,31 +109,56 @@ class Manifests:
             ) from problem
 
     def _register(self, connection: sa.Connection, views: Sequence[View], origin: str) -> None:
-        tables = self._tables
-        known = {(row.report_type, row.manifest_id): row for row in connection.execute(tables.registry.select())}
+        registry = self._tables.registry
+        known = {(row.report_type, row.manifest_id): row for row in connection.execute(registry.select())}
+        mine = [view for view in views if view.key in known]
+        self._follow(connection, [view for view in mine if known[view.key].table_name != view.name])
+        self._tell_slugs(connection, mine)
+        if taken := [view.name for view in mine if origin == "file" != known[view.key].origin]:
+            connection.execute(registry.update().where(registry.c.table_name.in_(taken)).values(origin=origin))
         new = [view for view in views if view.key not in known]
         blank = {"origin": origin, "query_hash": "", "fence": 0, "lease_until": None}
         if new:
-            connection.execute(tables.registry.insert(), [_registered(view) | blank for view in new])
+            connection.execute(registry.insert(), [_registered(view) | blank for view in new])
             self._announce(connection, new)
-        for view in views:
-            row = known.get(view.key)
-            if row is not None and (row.table_name != view.name or (origin == "file" and row.origin != origin)):
-                self._rename(connection, view, row.table_name, origin if origin == "file" else row.origin)
 
     def _announce(self, connection: sa.Connection, views: Sequence[View]) -> None:
         now = self._store.clock.now()
         fresh = {"status": "pending", "duration_seconds": 0, "consecutive_failures": 0, "updated_at": now}
         upsert(connection, self._tables.status, [_described(view) | fresh for view in views])
 
-    def _rename(self, connection: sa.Connection, view: View, before: str, origin: str) -> None:
-        """Let a manifest go by another public name; the old view stays where it is, and is refreshed no more."""
-        registry, status = self._tables.registry, self._tables.status
-        mine = sa.and_(registry.c.report_type == view.report_type, registry.c.manifest_id == view.manifest_id)
-        connection.execute(registry.update().where(mine).values(table_name=view.name, origin=origin))
-        if before != view.name:
-            connection.execute(status.delete().where(status.c.table_name == before))
-            self._announce(connection, [view])
+    def _follow(self, connection: sa.Connection, views: Sequence[View]) -> None:
+        """Let manifests go by other public names, and their status and history with them.
+
+        All names are given back before any is taken: agencies may have exchanged theirs.
+        """
+        tables = self._tables
+        for table in (tables.registry, tables.status):
+            for view in views:
+                nobodys = f"signalroom_moving_{view.report_type}_{view.manifest_id}"
+                connection.execute(table.update().where(_of(table, view)).values(table_name=nobodys))
+        for table in (tables.registry, tables.status, tables.history):
+            for view in views:
+                connection.execute(table.update().where(_of(table, view)).values(table_name=view.name))
+
+    def _tell_slugs(self, connection: sa.Connection, views: Sequence[View]) -> None:
+        """Let status and history name agencies as they are called now."""
+        tables = self._tables
+        told = sa.select(tables.status.c.agency_id, tables.status.c.agency_slug).distinct()
+        held = {(row.agency_id, row.agency_slug) for row in connection.execute(told)}
+        for agency, slug in sorted({(view.agency_id, view.agency_slug) for view in views}):
+            if any(whose == agency and called != slug for whose, called in held):
+                for table in (tables.status, tables.history):
+                    connection.execute(table.update().where(table.c.agency_id == agency).values(agency_slug=slug))
+
+    def _vacate(self, connection: sa.Connection, agencies: Sequence[Agency]) -> None:
+        """Let agencies that are called otherwise now give their slugs back, for another may have one of them."""
+        agency = self._tables.agency
+        held = {row.id: row.slug for row in connection.execute(agency.select())}
+        for one in agencies:
+            if held.get(one.id, one.slug) != one.slug:
+                nobodys = f"signalroom_moving_{one.id}"
+                connection.execute(agency.update().where(agency.c.id == one.id).values(slug=nobodys))
 
     def _remove_gone(self, connection: sa.Connection, given: set[Any]) -> int:
         tables = self._tables
@@ -146,6 +172,11 @@ class Manifests:
             registry.update().where(registry.c.table_name.in_([row.table_name for row in gone])).values(origin="gone")
         )
         return len(gone)
+
+
+def _of(table: sa.Table, view: View) -> sa.ColumnElement[bool]:
+    """Return the condition for the rows of a view's manifest."""
+    return sa.and_(table.c.report_type == view.report_type, table.c.manifest_id == view.manifest_id)
 
 
 def _registered(view: View) -> dict[str, Any]:

@@ -84,6 +84,18 @@ class ViewDatabases:
         """Return what the warehouse's views were computed from."""
         return self.warehouse.states()
 
+    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+        """Let views follow their agencies, each in its database; one that does not answer refuses its own."""
+        refused: dict[str, SignalRoomError] = {}
+        for number in sorted({view.database_id for view in views} & self.elsewhere.keys()):
+            mine = [view for view in views if view.database_id == number]
+            try:
+                refused.update(self._store(number).settle(mine, limits))
+            except SignalRoomError as problem:
+                refused.update({view.name: problem for view in mine})
+        here = [view for view in views if view.database_id not in self.elsewhere]
+        return {**refused, **self.warehouse.settle(here, limits)}
+
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views, each in its database."""
         done: list[Refreshed] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from signalroom.errors import ConfigError
@@ -37,8 +37,9 @@ def sort_out(
         written: Those among them that ``views/`` holds: a file wins over a table.
     """
     sorting = _Sorting(held, written)
+    sorting.each("agency", rows["agency"], sorting.agency)
+    sorting.settle_slugs()
     for table, take in (
-        ("agency", sorting.agency),
         ("seeder_canned_report", sorting.canned),
         ("seeder_canned_report_manifest", sorting.assigned),
         ("seeder_custom_report_manifest", sorting.custom),
@@ -59,9 +60,10 @@ class _Sorting:
     pairs: dict[tuple[int, int], int] = field(default_factory=dict)
     own: list[View] = field(default_factory=list)
     names: dict[str, tuple[str, int]] = field(default_factory=dict)
+    slugs_before: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.names = {view.name: view.key for view in self.held.views()}
+        self.slugs_before = {one.id: one.slug for one in self.held.agencies}
 
     def each(self, table: str, rows: Sequence[Mapping[str, Any]], take: Callable[[Mapping[str, Any]], None]) -> None:
         for row in rows:
@@ -78,10 +80,27 @@ class _Sorting:
     def agency(self, row: Mapping[str, Any]) -> None:
         one = Agency(_number(row, "id"), _text(row, "slug"), _text(row, "name"))
         check_name(one.slug, "slug", LONGEST_SLUG)
-        for other in (*self.held.agencies, *self.agencies.values()):
+        for other in self.agencies.values():
             _require(other.slug != one.slug or other.id == one.id, f"agency {other.id} has the slug {one.slug!r}")
         _require_unwritten(one, [other for other in self.written.agencies if other.id == one.id])
         self.agencies[one.id] = one
+
+    def settle_slugs(self) -> None:
+        """Leave agencies whose slug one keeps that is not renamed; then public names are those the slugs make.
+
+        One that is left keeps its own slug, which another may have counted on: so until none is left any more.
+        """
+        while True:
+            kept = {one.slug: one.id for one in self.held.agencies if one.id not in self.agencies}
+            clashing = [one for one in self.agencies.values() if one.slug in kept]
+            for one in clashing:
+                reason = f"Agency {kept[one.slug]} has the slug {one.slug!r}."
+                self.left.append(Left("agency", one.id, reason))
+                del self.agencies[one.id]
+            if not clashing:
+                break
+        called = tuple(self.agencies.get(one.id, one) for one in self.held.agencies)
+        self.names = {view.name: view.key for view in replace(self.held, agencies=called).views()}
 
     def canned(self, row: Mapping[str, Any]) -> None:
         one = CannedReport(
@@ -121,7 +140,8 @@ class _Sorting:
         number, slug = _number(row, "agency_id"), _text(row, "agency_slug")
         _require(number in self.agencies, f"there is no agency {number} that could be taken")
         agency = self.agencies[number]
-        _require(agency.slug == slug, f"agency {number} has the slug {agency.slug!r}, and the row says {slug!r}")
+        known = (agency.slug, self.slugs_before.get(number))  # not every database has its manifests follow a new slug
+        _require(slug in known, f"agency {number} has the slug {agency.slug!r}, and the row says {slug!r}")
         return agency
 
     def _claim(self, view: View) -> None:

@@ -131,9 +131,13 @@ class Refresher:
         Raises:
             ConfigError: There is no such view or agency, or the manifests are wrong.
         """
-        views = _chosen(self.views(), target)
+        views = self.views()
+        chosen = [view for view in _chosen(views, target) if view.enabled]
         self._ledger.views.sweep()
-        pending, broken = self._inputs([view for view in views if view.enabled])
+        places = {view.database_id for view in chosen} & {*self._numbered.known}
+        stuck = self._store.settle([view for view in views if view.database_id in places], self._limits)
+        pending, broken = self._inputs([view for view in chosen if view.name not in stuck])
+        broken += [Refreshed(view, error=stuck[view.name]) for view in chosen if view.name in stuck]
         statuses = self._ledger.views.statuses()
         due = [one for one in pending if force or not self._resting(one.view, statuses)]
         wrong = [one for one in broken if force or not self._resting(one.view, statuses)]

@@ -14,10 +14,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from signalroom.errors import DataError
+from signalroom.errors import DataError, SignalRoomError
 from signalroom.failpoints import failpoint
-from signalroom.view import AGENCY_COLUMN, Pending, Preview, Refreshed, ViewLimits
-from signalroom.warehouse import duckdb_days, duckdb_rows, view_parser, view_preview, view_state
+from signalroom.view import AGENCY_COLUMN, Pending, Preview, Refreshed, View, ViewLimits
+from signalroom.warehouse import (
+    duckdb_days,
+    duckdb_moves,
+    duckdb_rows,
+    view_moves,
+    view_parser,
+    view_preview,
+    view_state,
+)
 from signalroom.warehouse.duckdb_days import Days
 from signalroom.warehouse.quoting import ident
 from signalroom.warehouse.sealed import Answer, Sealed
@@ -41,7 +49,7 @@ class DuckDBViews:
         self._turn = turn  # writers of one file take turns: DuckDB refuses the later of two that touch one schema
         self._refreshes = refreshes
         with self._turn, self._cursor() as connection:
-            for statement in (*view_state.DDL, *duckdb_days.DDL):
+            for statement in (*view_state.DDL, *duckdb_days.DDL, *view_moves.DDL):
                 connection.execute(statement)
 
     @property
@@ -73,6 +81,16 @@ class DuckDBViews:
             }
             found = view_state.states(_executing(connection))
         return {name: state for name, state in found.items() if name in there}
+
+    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+        """Let the views of agencies whose slug changed follow them; return view -> why it cannot be refreshed."""
+        del limits  # who may read them is whoever reads the file
+        with self._cursor() as connection:
+            moves = duckdb_moves.planned(connection, views)
+        if not (moves.due or moves.noted):
+            return moves.refused(views)
+        with self._publishing() as connection:
+            return duckdb_moves.settle(connection, views)
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""

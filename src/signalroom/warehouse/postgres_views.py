@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
-from signalroom.view import Pending, Preview, Refreshed, ViewLimits
+from signalroom.view import Pending, Preview, Refreshed, View, ViewLimits
 from signalroom.warehouse import (
     postgres_changes,
+    postgres_moves,
     postgres_preview,
     postgres_release,
     postgres_shares,
+    view_moves,
     view_parser,
     view_state,
     view_turns,
@@ -39,7 +41,7 @@ from signalroom.warehouse.shared_sql import SharedQuery, shared_query
 if TYPE_CHECKING:
     import psycopg
 
-_MADE = "SELECT 1 WHERE to_regprocedure('signalroom.let_go(regclass)') IS NOT NULL"  # the last of them
+_MADE = "SELECT 1 WHERE to_regclass('signalroom.view_agencies') IS NOT NULL"  # the last of them
 
 
 class PostgresViews:
@@ -51,7 +53,8 @@ class PostgresViews:
             if not session.execute(connection, _MADE, []):
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(7347)")
-                    made = (*view_state.DDL, *postgres_changes.DDL, *postgres_shares.DDL, *postgres_release.DDL)
+                    made = (*view_state.DDL, *postgres_changes.DDL, *postgres_shares.DDL, *postgres_release.DDL,
+                            *view_moves.DDL)  # fmt: skip
                     for statement in made:
                         session.execute(connection, statement, [])
 
@@ -85,6 +88,11 @@ class PostgresViews:
             }
             found = view_state.states(partial(session.execute, connection))
         return {name: state for name, state in found.items() if name in there}
+
+    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+        """Let the views of agencies whose slug changed follow them; return view -> why it cannot be refreshed."""
+        with self._connect() as connection, session.explained("move the views of an agency"):
+            return postgres_moves.settle(connection, views, limits)
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Refresh views on one connection: those that ask the same by one query, the others one by one."""
