@@ -66,7 +66,7 @@ class SlugLaws:
         views.refresh()
         acmes, bolts = views.rows("daily__acme", "acme"), views.rows("daily__bolt", "bolt")
         given = renamed(views, acme="bolt", bolt="acme")
-        views.refresher()._store.settle(given.views(), views.refresher()._limits)
+        views.refresher()._store.settle(given, views.refresher()._limits)
         assert (views.rows("daily__bolt", "bolt"), views.rows("daily__acme", "acme")) == (acmes, bolts)
         assert views.refresh().failed == ()
         assert (views.rows("daily__bolt", "bolt"), views.rows("daily__acme", "acme")) == (acmes, bolts)

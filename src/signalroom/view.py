@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -115,6 +115,13 @@ class ManifestSet:
         reports = {one.id: one for one in self.canned}
         shared = (reports[report].view(manifest, agencies[agency]) for manifest, agency, report in self.assigned)
         return tuple(sorted((*self.custom, *shared), key=lambda view: view.name))
+
+    def only(self, wanted: Callable[[int], bool]) -> ManifestSet:
+        """Return every agency, and the manifests whose views are in a wanted database."""
+        canned = tuple(one for one in self.canned if wanted(one.database_id))
+        numbers = {one.id for one in canned}
+        custom = tuple(one for one in self.custom if wanted(one.database_id))
+        return ManifestSet(self.agencies, custom, canned, tuple(one for one in self.assigned if one[2] in numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +271,11 @@ class ViewStore(Protocol):
         """Return view -> hash of the query and version of the inputs it was last computed from."""
         ...
 
-    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+    def settle(self, manifests: ManifestSet, limits: ViewLimits) -> Mapping[str, SignalRoomError]:
         """Let the views of agencies whose slug changed follow them: the same views, under the names they have now.
 
-        Takes every view of the database; returns view -> why it cannot be refreshed, of those that could not follow.
+        Takes every agency and the views of the database. Returns view -> why it cannot be refreshed, of those that could
+        not follow.
         """
         ...
 

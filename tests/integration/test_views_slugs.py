@@ -54,7 +54,7 @@ class TestOnPostgres(SlugLaws):
         before = ask(views, held.format("acme", "acme", "acme"))
         given = renamed(views, acme="apex")
         refresher = views.refresher()
-        assert refresher._store.settle(given.views(), refresher._limits) == {}
+        assert refresher._store.settle(given, refresher._limits) == {}
         assert ask(views, held.format("apex", "apex", "apex")) == before  # the same views
         may = "select has_table_privilege('{}', 'agency_apex.{}', 'select')"
         for _ in range(2):  # before the refresh, and after it

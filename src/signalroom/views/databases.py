@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from signalroom.errors import SignalRoomError
-from signalroom.view import Pending, Preview, Refreshed, View, ViewLimits, ViewStore
+from signalroom.view import ManifestSet, Pending, Preview, Refreshed, View, ViewLimits, ViewStore
 
 if TYPE_CHECKING:
     from signalroom.position import Json
@@ -84,16 +84,16 @@ class ViewDatabases:
         """Return what the warehouse's views were computed from."""
         return self.warehouse.states()
 
-    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+    def settle(self, manifests: ManifestSet, limits: ViewLimits) -> Mapping[str, SignalRoomError]:
         """Let views follow their agencies, each in its database; one that does not answer refuses its own."""
         refused: dict[str, SignalRoomError] = {}
-        for number in sorted({view.database_id for view in views} & self.elsewhere.keys()):
-            mine = [view for view in views if view.database_id == number]
+        for number in sorted({view.database_id for view in manifests.views()} & self.elsewhere.keys()):
+            mine = manifests.only(lambda database, number=number: database == number)
             try:
                 refused.update(self._store(number).settle(mine, limits))
             except SignalRoomError as problem:
-                refused.update({view.name: problem for view in mine})
-        here = [view for view in views if view.database_id not in self.elsewhere]
+                refused.update({view.name: problem for view in mine.views()})
+        here = manifests.only(lambda database: database not in self.elsewhere)
         return {**refused, **self.warehouse.settle(here, limits)}
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:

@@ -131,11 +131,10 @@ class Refresher:
         Raises:
             ConfigError: There is no such view or agency, or the manifests are wrong.
         """
-        views = self.views()
-        chosen = [view for view in _chosen(views, target) if view.enabled]
+        chosen = [view for view in _chosen(self.views(), target) if view.enabled]
         self._ledger.views.sweep()
         places = {view.database_id for view in chosen} & {*self._numbered.known}
-        stuck = self._store.settle([view for view in views if view.database_id in places], self._limits)
+        stuck = self._store.settle(self._ledger.manifests.all().only(places.__contains__), self._limits)
         pending, broken = self._inputs([view for view in chosen if view.name not in stuck])
         broken += [Refreshed(view, error=stuck[view.name]) for view in chosen if view.name in stuck]
         statuses = self._ledger.views.statuses()

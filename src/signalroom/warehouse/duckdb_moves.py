@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError
-from signalroom.view import View
+from signalroom.view import ManifestSet
 from signalroom.warehouse import duckdb_days
 from signalroom.warehouse.bookkeeping import Execute
 from signalroom.warehouse.quoting import ident
@@ -21,18 +21,18 @@ _LEFT = """SELECT (SELECT count(*) FROM duckdb_tables() WHERE schema_name = ?)
     + (SELECT count(*) FROM duckdb_views() WHERE schema_name = ?)"""
 
 
-def planned(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> Moves:
+def planned(connection: duckdb.DuckDBPyConnection, manifests: ManifestSet) -> Moves:
     """Return what has to move or to be noted."""
     rows = _executing(connection)("SELECT DISTINCT schema_name FROM duckdb_tables()", [])
-    return moves_of(_executing(connection), views, {str(row[0]) for row in rows})
+    return moves_of(_executing(connection), manifests, {str(row[0]) for row in rows})
 
 
-def settle(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> dict[str, ConfigError]:
+def settle(connection: duckdb.DuckDBPyConnection, manifests: ManifestSet) -> dict[str, ConfigError]:
     """Move what has to, inside a transaction; return view -> why it cannot be refreshed.
 
     DuckDB renames no schema, so tables are made again where they belong; a view that somebody made in the schema stays.
     """
-    moves = planned(connection, views)
+    moves = planned(connection, manifests)
     parked = [(one, name) for one in moves.due for name in _tables(connection, one.before)]
     for number, (move, name) in enumerate(parked):  # all are taken out before any is put down: slugs may be exchanged
         place = f"{ident(schema_of(move.before))}.{ident(name)}"
@@ -47,7 +47,7 @@ def settle(connection: duckdb.DuckDBPyConnection, views: Sequence[View]) -> dict
         _drop_empty(connection, move)
     write_slugs(_executing(connection), moves)
     duckdb_days.forget(connection, [name for move in moves.due for names in move.names for name in names])
-    return moves.refused(views)
+    return moves.refused(manifests.views())
 
 
 def _drop_empty(connection: duckdb.DuckDBPyConnection, move: Move) -> None:

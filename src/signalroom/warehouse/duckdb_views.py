@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import DataError, SignalRoomError
 from signalroom.failpoints import failpoint
-from signalroom.view import AGENCY_COLUMN, Pending, Preview, Refreshed, View, ViewLimits
+from signalroom.view import AGENCY_COLUMN, ManifestSet, Pending, Preview, Refreshed, ViewLimits
 from signalroom.warehouse import (
     duckdb_days,
     duckdb_moves,
@@ -82,15 +82,15 @@ class DuckDBViews:
             found = view_state.states(_executing(connection))
         return {name: state for name, state in found.items() if name in there}
 
-    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+    def settle(self, manifests: ManifestSet, limits: ViewLimits) -> Mapping[str, SignalRoomError]:
         """Let the views of agencies whose slug changed follow them; return view -> why it cannot be refreshed."""
         del limits  # who may read them is whoever reads the file
         with self._cursor() as connection:
-            moves = duckdb_moves.planned(connection, views)
+            moves = duckdb_moves.planned(connection, manifests)
         if not (moves.due or moves.noted):
-            return moves.refused(views)
+            return moves.refused(manifests.views())
         with self._publishing() as connection:
-            return duckdb_moves.settle(connection, views)
+            return duckdb_moves.settle(connection, manifests)
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import ConfigError
-from signalroom.view import View, ViewLimits
+from signalroom.view import ManifestSet, ViewLimits
 from signalroom.warehouse import postgres_session as session
 from signalroom.warehouse.postgres_roles import SHARES, grant_reading, login_of, prepare, role_of
 from signalroom.warehouse.postgres_swap import exists, in_turns, kind_of
@@ -31,22 +31,22 @@ _POLICIES = """SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FR
 
 
 def settle(
-    connection: psycopg.Connection[tuple[Any, ...]], views: Sequence[View], limits: ViewLimits
+    connection: psycopg.Connection[tuple[Any, ...]], manifests: ManifestSet, limits: ViewLimits
 ) -> dict[str, ConfigError]:
     """Move what has to; return view -> why it cannot be refreshed.
 
     Raises:
         SignalRoomError: It could not be done, and nothing has moved.
     """
-    moves = _planned(connection, views)
+    moves = _planned(connection, manifests)
     if moves.due or moves.noted:
-        in_turns(connection, partial(_Moving(connection, limits).run, views))
-    return moves.refused(views)
+        in_turns(connection, partial(_Moving(connection, limits).run, manifests))
+    return moves.refused(manifests.views())
 
 
-def _planned(connection: psycopg.Connection[tuple[Any, ...]], views: Sequence[View]) -> Moves:
+def _planned(connection: psycopg.Connection[tuple[Any, ...]], manifests: ManifestSet) -> Moves:
     schemas = {str(row[0]) for row in session.execute(connection, "SELECT nspname FROM pg_namespace", [])}
-    return moves_of(partial(session.execute, connection), views, schemas)
+    return moves_of(partial(session.execute, connection), manifests, schemas)
 
 
 class _Moving:
@@ -55,10 +55,10 @@ class _Moving:
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], limits: ViewLimits) -> None:
         self._connection, self._limits = connection, limits
 
-    def run(self, views: Sequence[View]) -> None:
+    def run(self, manifests: ManifestSet) -> None:
         """Make them all, or none."""
         self._run("SELECT pg_advisory_xact_lock(7348)")  # who waited here finds them made
-        moves = _planned(self._connection, views)
+        moves = _planned(self._connection, manifests)
         for move in moves.due:  # every slug is given back before any is taken: agencies may have exchanged theirs
             self._rename_schemas(schema_of(move.before), f"signalroom_moving_{move.agency_id}")
         for move in moves.due:

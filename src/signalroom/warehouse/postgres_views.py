@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from signalroom.errors import SignalRoomError
 from signalroom.failpoints import failpoint
-from signalroom.view import Pending, Preview, Refreshed, View, ViewLimits
+from signalroom.view import ManifestSet, Pending, Preview, Refreshed, ViewLimits
 from signalroom.warehouse import (
     postgres_changes,
     postgres_moves,
@@ -89,10 +89,10 @@ class PostgresViews:
             found = view_state.states(partial(session.execute, connection))
         return {name: state for name, state in found.items() if name in there}
 
-    def settle(self, views: Sequence[View], limits: ViewLimits) -> Mapping[str, SignalRoomError]:
+    def settle(self, manifests: ManifestSet, limits: ViewLimits) -> Mapping[str, SignalRoomError]:
         """Let the views of agencies whose slug changed follow them; return view -> why it cannot be refreshed."""
         with self._connect() as connection, session.explained("move the views of an agency"):
-            return postgres_moves.settle(connection, views, limits)
+            return postgres_moves.settle(connection, manifests, limits)
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Refresh views on one connection: those that ask the same by one query, the others one by one."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from signalroom.errors import ConfigError
-from signalroom.view import View
+from signalroom.view import ManifestSet, View
 from signalroom.warehouse.bookkeeping import Execute
 from signalroom.warehouse.view_state import schema_of
 
@@ -61,17 +61,17 @@ class Moves:
         }
 
 
-def moves_of(execute: Execute, views: Sequence[View], schemas: Collection[str]) -> Moves:
+def moves_of(execute: Execute, manifests: ManifestSet, schemas: Collection[str]) -> Moves:
     """Return what has to move.
 
     Args:
         execute: Runs statements where the views are.
-        views: Every view there, with its agency's slug as it is now.
+        manifests: Every agency with its slug as it is now, and the manifests of the views there.
         schemas: Names of the schemas there.
     """
     rows = execute("SELECT agency_id, slug FROM signalroom.view_agencies", [])
     held = {int(agency): str(slug) for agency, slug in rows}
-    slugs = {view.agency_id: view.agency_slug for view in views}
+    slugs, views = {one.id: one.slug for one in manifests.agencies}, manifests.views()
     due = {
         agency: Move(agency, held[agency], slug, _names(views, agency, held[agency]))
         for agency, slug in sorted(slugs.items())
