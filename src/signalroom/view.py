@@ -274,8 +274,8 @@ class ViewStore(Protocol):
     def settle(self, manifests: ManifestSet, limits: ViewLimits) -> Mapping[str, SignalRoomError]:
         """Let the views of agencies whose slug changed follow them: the same views, under the names they have now.
 
-        Takes every agency and the views of the database. Returns view -> why it cannot be refreshed, of those that could
-        not follow.
+        Takes every agency and the views of the database. Returns view -> why it cannot be refreshed, of those that
+        could not follow.
         """
         ...
 
