@@ -86,7 +86,7 @@ def test_a_table_that_is_added_while_others_write_joins_without_gap_or_overlap(d
     assert "new snapshot" not in caplog.text
 
 
-def test_what_was_under_way_when_the_table_was_published_is_there_and_so_is_what_follows(dsn, tmp_path):
+def test_what_was_under_way_when_the_table_was_published_is_there_and_so_is_what_follows(dsn, tmp_path, caplog):
     run(dsn, TABLE.format("t"), TABLE.format("u"), FILL.format("u"))
     follower = Follower(captured(dsn, tmp_path, tables=["t"]))
     follower.sync()
@@ -94,8 +94,10 @@ def test_what_was_under_way_when_the_table_was_published_is_there_and_so_is_what
     with psycopg.connect(dsn) as open_:
         open_.execute("UPDATE u SET v = 1 WHERE id = 1")
         open_.execute("INSERT INTO t VALUES (1, 1, 'open')")
-        with pytest.raises(RetryableError, match="while transactions are open"):
-            follower.sync()  # which has published the table
+        run(dsn, "INSERT INTO t VALUES (2)")
+        assert follower.sync() == 1, "which has published the table; the other one does not wait for it"
+        assert "public.u cannot join yet" in caplog.text
+        assert f"pid {open_.info.backend_pid} " in caplog.text
         open_.execute("UPDATE u SET v = 2 WHERE id = 2")
     run(dsn, "UPDATE u SET v = 3 WHERE id = 3", "DELETE FROM u WHERE id = 4")
     follower.sync()

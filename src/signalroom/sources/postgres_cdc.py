@@ -292,28 +292,33 @@ class PostgresChanges:
     ) -> Iterator[Batch | Mark]:
         """Yield the changes of the tables there were, and a snapshot of those that are new, all up to one moment.
 
-        What was under way when a table was published may be told without it, and servers before the minor releases
-        of May 2025 leave it out of all that the same connection tells after that. So the stream is first read to
-        where nothing of that time is open any more, without the new tables. Their snapshot follows, and a new
-        connection that goes on behind the first: what both have is the same rows, the changes later than the copies.
+        What was under way when a table was published may be told without it, and by servers before May 2025 all that
+        the same connection tells after it. So the stream is first read to where nothing of that time is open any more,
+        without the new tables. Their snapshot follows, and a new connection that goes on where the first ended.
         """
+        from signalroom.clients.replication import HeldUpError
         from signalroom.sources.postgres_slot import moment
 
         known = catalogue.only(mark.shapes)
         new = catalogue.only(catalogue.tables.keys() - mark.shapes.keys())
         _log.info("%s: %s joins the stream by a snapshot of its own.", self.name, ", ".join(new.tables))
-        _, settled, _ = moment(database, wire)
-        wire.drop_passing_slot()
-        for one in self._changes(database, known, mark, slot, self.most_mb, settled):
-            if isinstance(one, Batch):
-                yield one
-            else:
-                mark = one
-        if mark.lsn < settled:  # most_mb ended it: the next sync goes on
-            yield mark
+        try:
+            _, settled, _ = moment(database, wire)
+            wire.drop_passing_slot()
+            for one in self._changes(database, known, mark, slot, self.most_mb, settled):
+                if isinstance(one, Batch):
+                    yield one
+                else:
+                    mark = one
+            if mark.lsn < settled:  # most_mb ended it: the next sync goes on
+                yield mark
+                return
+            failpoint("capture.join.settled")
+            before, consistent, exported = moment(database, wire)
+        except HeldUpError as problem:  # the tables there are do not wait for it
+            _log.warning("%s: %s cannot join yet. %s", self.name, ", ".join(new.tables), problem)
+            yield from self._changes(database, known, mark, slot, self.most_mb, mark.lsn)
             return
-        failpoint("capture.join.settled")
-        before, consistent, exported = moment(database, wire)
         seq = mark.base + before
         yield from (self._emptied(new, title, seq) for title in new.tables)  # it may have been captured long ago
         yield from self._copied(database, new, exported, seq)
@@ -352,11 +357,7 @@ class PostgresChanges:
             any_rows = True
             yield self._batch(catalogue, title, rows, f"{slot}/{spelt(mark.lsn)}")
         if any_rows or least or changes.reached - mark.lsn >= _IDLE_BYTES:
-            # a table that is left out for a while is new when it comes back
-            shapes, oids = (
-                {title: one for title, one in held.items() if title in keys} for held in (changes.shapes, mark.oids)
-            )
-            yield replace(mark, lsn=changes.reached, shapes=shapes, oids=oids)
+            yield replace(mark, lsn=changes.reached, shapes=changes.shapes).only(keys)
 
     def _batch(self, catalogue: Catalogue, title: str, rows: pa.Table, ref: str) -> Batch:
         name = next(name for name in self.tables if self.upstream(name) == title)

@@ -7,8 +7,8 @@ whoever begins again, and ``<slot>`` is never touched by a workspace that has no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from signalroom.clients.replication import Database, HeldUpError, Replication, address, quoted, spelt
 from signalroom.errors import ConfigError, RetryableError
@@ -92,6 +92,11 @@ class Mark:
             int(str(value["snapshot"])), shapes if isinstance(shapes, Mapping) else {},
             oids if isinstance(oids, Mapping) else {},
         )  # fmt: skip
+
+    def only(self, names: Collection[str]) -> Mark:
+        """Return it with those of its tables that are among ``names``: another is new when it comes back."""
+        shapes, oids = ({name: one for name, one in held.items() if name in names} for held in (self.shapes, self.oids))
+        return replace(self, shapes=shapes, oids=oids)
 
     def json(self) -> dict[str, Json]:
         """Return it as a position holds it."""
@@ -194,7 +199,7 @@ def moment(database: Database, wire: Replication, slot: str = "") -> tuple[int, 
     """Create a slot and return what :func:`begin` returns; without a name it lasts as long as the connection.
 
     Raises:
-        RetryableError: A transaction that is under way does not end; the sentence says whose it is.
+        HeldUpError: A transaction that is under way does not end; the sentence says whose it is.
     """
     # A transaction that is under way now commits behind the consistent point but may have changed rows before it:
     # the rows of the snapshot must be older than any change that is told.
@@ -206,21 +211,21 @@ def moment(database: Database, wire: Replication, slot: str = "") -> tuple[int, 
     return address(before), consistent, snapshot
 
 
-def _held_up(database: Database) -> RetryableError:
+def _held_up(database: Database) -> HeldUpError:
     """Return whose transaction keeps a slot from being made: it has to have seen the beginning of all it will tell."""
     found = database.rows(_HOLDERS)
     if not found:
-        return RetryableError("A transaction kept the slot from being made, and has ended.", mend="Sync again.")
+        return HeldUpError("A transaction kept the slot from being made, and has ended.", mend="Sync again.")
     pid, user, name, program, prepared, since, asked, state = found[0]
     if prepared is not None:
-        return RetryableError(
+        return HeldUpError(
             f"A slot cannot be made while transactions are open: {prepared!r} of {user} in {name} is prepared since "
             f"{since}.",
             mend=f"COMMIT PREPARED or ROLLBACK PREPARED {_text(prepared)} in {name}, then sync again.",
         )
     details = [f"{state}", f"query begun {asked}"] if state else ["of another user: pg_read_all_stats would say more"]
     opened = f" since {since}" if since else ""
-    return RetryableError(
+    return HeldUpError(
         f"A slot cannot be made while transactions are open: pid {pid} ({user} in {name}"
         f"{f', {program}' if program else ''}; {', '.join(details)}) has one{opened}.",
         mend=f"Let it end, or run SELECT pg_terminate_backend({pid}); then sync again. timeout_s bounds the wait.",
