@@ -2,12 +2,14 @@
 
 ``python tests/soak/soak.py --runs 200`` kills `up`, its server, or both; ``--warehouse postgres`` kills two workers apart
 and the server they share. It prints the figures; the suite runs the same program with a few. A server that is killed
-notices the end of the execution it had begun within a minute, and only then begins the next. The law: every due time ran
-exactly once, every report was delivered exactly once, and nothing is left running.
+notices the end of the execution it had begun within a minute, or when somebody looks at the jobs, and only then begins the
+next: the suite looks each second, `make proof` never. The law: every due time ran exactly once, every report was delivered
+exactly once, and nothing is left running.
 """
 
 import argparse
 import contextlib
+import math
 import random
 import sys
 import tempfile
@@ -17,11 +19,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from click.testing import CliRunner
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engine_world import make_world
 from postgres_server import PostgresServer
 from shop_workspace import call
+from signalroom.cli.app import app
 from signalroom.room import Room
 from soak_sites import Alone, Apart
 
@@ -103,10 +108,12 @@ class Soak:
         runs: How many due times.
         kills: After how many kills it is enough.
         chance: What decides who is killed, and when.
+        looking: Whether somebody looks at the jobs each second.
     """
 
-    def __init__(self, site, room, runs, kills, chance):
+    def __init__(self, site, room, runs, kills, chance, *, looking):
         self.figures = Figures(runs)
+        self._look_at = 0.0 if looking else math.inf
         self._site, self._room, self._kills, self._chance = site, room, kills, chance
         self._cut = {}
 
@@ -117,11 +124,19 @@ class Soak:
         while self._ended() < STEPS * self.figures.runs and time.monotonic() < began + patience_s:
             time.sleep(0.2)
             self._site.revive()
+            self._look()
             wanted = time.monotonic() > kill_at and sum(self.figures.kills.values()) < self._kills
             if wanted and self._kill(self._chance.choice(self._site.victims)):  # who is not there is tried again
                 kill_at = time.monotonic() + self._chance.uniform(0.5, 4.0)
         self.figures.problems += self._site.stop()
         self.figures.seconds = time.monotonic() - began
+
+    def _look(self):
+        if time.monotonic() > self._look_at:
+            CliRunner().invoke(
+                app, ["--workspace", str(self._room.workspace.root), "jobs"]
+            )  # refused while there is no server
+            self._look_at = time.monotonic() + 1.0
 
     def _kill(self, victims):
         running = self._room.ledger.runs.list(status="running")
@@ -142,7 +157,7 @@ class Soak:
         return self._room.ledger.figures.runs_by_status().get("success", 0)
 
 
-def soak(root, runs, seed, patience_s, dsn="", kills=0, spared=""):
+def soak(root, runs, seed, patience_s, dsn="", kills=0, spared="", looking=False):
     """Run ``runs`` due times under random kills, half as many unless told, but of nobody ``spared``; return the figures, which name every broken promise."""
     site = Apart(root, dsn) if dsn else Alone(root)
     site.victims = [victims for victims in site.victims if spared not in victims]
@@ -155,7 +170,7 @@ def soak(root, runs, seed, patience_s, dsn="", kills=0, spared=""):
         site.start()
         call(root, "jobs", "backfill", "daily", "--from", str(first), "--to", str(last), "--send")
         with Room.open(root) as room:
-            one = Soak(site, room, runs, kills or (runs + 1) // 2, random.Random(seed))
+            one = Soak(site, room, runs, kills or (runs + 1) // 2, random.Random(seed), looking=looking)
             one.run(patience_s)
     finally:
         site.kill_all()
