@@ -70,6 +70,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_unconfigure():
+    """Let the process clear up as it ends: an extension module tells of what is left over."""
+    gc.unfreeze()
+
+
 _LOGGERS = [logging.getLogger(name) for name in (None, "signalroom", "signalroom.http")]
 _QUIET = [(one, one.level, one.disabled, one.propagate) for one in _LOGGERS]
 
