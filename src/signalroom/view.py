@@ -172,7 +172,7 @@ class Refreshed:
         view: The view.
         rows: Rows it holds now.
         bytes: Bytes of its rows, as the engine keeps or hands them over.
-        seconds: How long its query took; views computed together share one time.
+        seconds: How long its query took, or until it failed; views computed together share one time.
         memory_mb: The most memory the process that ran its query has held; on Postgres, what the hash tables and sorts
             of the query's own plan held, and None for a materialized view, whose plan nobody tells.
         cpu_percent: Processor time of that process by wall time; on Postgres, of the server's process, where it runs on

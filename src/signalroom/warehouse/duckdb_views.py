@@ -8,6 +8,7 @@ the days whose rows changed are read, computed and replaced (``duckdb_days``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -94,16 +95,18 @@ class DuckDBViews:
 
     def refresh(self, pending: Sequence[Pending], limits: ViewLimits, *, together: bool) -> Sequence[Refreshed]:
         """Compute views and publish them in one transaction."""
+        began = time.monotonic()
         try:
             if together:
                 return self._refresh_together(pending, limits)
             made = self._compute(pending, limits)
-            self._publish([(one, answer) for one, answer in made if isinstance(answer, Answer)])
+            self._publish([(one, answer) for one, answer, _ in made if isinstance(answer, Answer)])
         except DataError as problem:
-            return [Refreshed(one.view, error=problem) for one in pending]
+            took = time.monotonic() - began
+            return [Refreshed(one.view, error=problem, seconds=took) for one in pending]
         return [
-            Refreshed(one.view, error=answer) if isinstance(answer, DataError) else _measured(one, answer)
-            for one, answer in made
+            Refreshed(one.view, error=answer, seconds=took) if isinstance(answer, DataError) else _measured(one, answer)
+            for one, answer, took in made
         ]
 
     def _refresh_together(self, pending: Sequence[Pending], limits: ViewLimits) -> list[Refreshed]:
@@ -141,7 +144,7 @@ class DuckDBViews:
 
     def preview(self, pending: Pending, limits: ViewLimits, *, samples: int) -> Preview:
         """Run a view's query in a sealed process and hold its rows against the view; nothing is written."""
-        ((_, answer),) = self._compute([pending], limits)
+        ((_, answer, _),) = self._compute([pending], limits)
         if isinstance(answer, DataError):
             raise answer
         schema, name = view_state.schema_of(pending.view.agency_slug), pending.view.name
@@ -158,9 +161,11 @@ class DuckDBViews:
         with self._cursor() as connection:
             return _shapes(connection, [_schema(one) for one in pending])
 
-    def _compute(self, pending: Sequence[Pending], limits: ViewLimits) -> list[tuple[Pending, Answer | DataError]]:
-        """Return each view with its rows, or with what was wrong with its query."""
-        made: list[tuple[Pending, Answer | DataError]] = []
+    def _compute(
+        self, pending: Sequence[Pending], limits: ViewLimits
+    ) -> list[tuple[Pending, Answer | DataError, float]]:
+        """Return each view with its rows, or with what was wrong with its query, and the seconds until it was known."""
+        made: list[tuple[Pending, Answer | DataError, float]] = []
         with ExitStack() as until_started:
             first = until_started.enter_context(Sealed(limits))  # starts while the rows are read
             with duckdb_rows.reading(self._cursor) as connection:
@@ -172,10 +177,12 @@ class DuckDBViews:
                 if not sealed.alive:  # what breaks a limit takes its process with it
                     sealed.close()
                     sealed = _filled(Sealed(limits), tables)
+                began = time.monotonic()
                 try:
-                    made.append((one, sealed.ask(view_parser.write(one.query.tree))))
+                    answer = sealed.ask(view_parser.write(one.query.tree))
                 except DataError as problem:
-                    made.append((one, problem))
+                    answer = problem
+                made.append((one, answer, time.monotonic() - began))
         finally:
             sealed.close()
         return made

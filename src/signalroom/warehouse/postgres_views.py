@@ -9,6 +9,7 @@ and swapped in under its name.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
@@ -108,15 +109,18 @@ class PostgresViews:
                 else:
                     shares.setdefault(one.query.text, (query, []))[1].append(one)
             for query, asking in shares.values():
+                began = time.monotonic()
                 try:
                     done += Share(connection, asking, query, limits).refresh()
                 except SignalRoomError as problem:
-                    done += [Refreshed(one.view, error=problem) for one in asking]
+                    took = time.monotonic() - began
+                    done += [Refreshed(one.view, error=problem, seconds=took) for one in asking]
             for one in alone:
+                began = time.monotonic()
                 try:
                     done.append(_One(connection, one, limits).refresh())
                 except SignalRoomError as problem:
-                    done.append(Refreshed(one.view, error=problem))
+                    done.append(Refreshed(one.view, error=problem, seconds=time.monotonic() - began))
             if shares:
                 postgres_changes.forget(connection)
         return done
