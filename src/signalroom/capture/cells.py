@@ -109,12 +109,15 @@ def _uuid(batch: Bytes, cells: Cells) -> pa.Array[Any]:
     import pyarrow as pa
 
     n = len(cells.start)
-    values = batch.words("V16")[cells.start].view(np.uint8)
-    digits = _hex_digits().take(values).view(np.uint8).reshape(n, 32)
-    out = np.full((n, 36), ord("-"), np.uint8)
-    for at, first, last in ((0, 0, 8), (9, 8, 12), (14, 12, 16), (19, 16, 20), (24, 20, 32)):
-        out[:, at : at + last - first] = digits[:, first:last]
-    offsets = np.arange(n + 1, dtype=np.int32) * 36
+    values = batch.words("V16")[cells.start].view(np.uint8).astype("<u2")
+    pairs = (values & 15) << 8 | values >> 4
+    letters = pairs.view(np.uint8)
+    letters += (letters > 9).view(np.uint8) * (ord("a") - ord("9") - 1) + ord("0")  # in step, faster than a table
+    digits = pairs.view(np.uint32).reshape(n, 8)
+    out = np.full(n * 36, ord("-"), np.uint8)
+    for word, at in enumerate((0, 4, 9, 14, 19, 24, 28, 32)):  # a word of four digits is one move a row
+        np.ndarray(n, np.uint32, out, at, 36)[:] = digits[:, word]
+    offsets = np.arange(0, 36 * n + 36, 36, np.int32)
     return array(pa.string(), cells.valid, offsets, out)
 
 

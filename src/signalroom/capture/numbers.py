@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from signalroom.capture.arrays import array
@@ -28,35 +29,50 @@ def column(batch: Bytes, cells: Cells, field: Field) -> pa.Array[Any]:
     import pyarrow as pa
 
     n, valid = len(cells.start), cells.valid
-    words: Any = batch.words(">i2")
-    digits = np.where(valid, words[cells.start], 0).astype(np.int64)
+    head = batch.words("V8")[cells.start].view(">i2").astype(np.int64).reshape(n, 4)
+    if not bool(valid.all()):
+        head[~valid] = 0
+    digits, weight, sign, scales = head.T.copy()
+    sign &= 0xFFFF
     if bool(((cells.length != 8 + 2 * digits) & valid).any()) or bool((digits < 0).any()):
         raise DataError(f"A numeric of column {field.name!r} has not the bytes its digits need.")
-    weight = np.where(valid, words[cells.start + 2], 0).astype(np.int64)
-    sign = np.where(valid, words[cells.start + 4], 0).astype(np.int64) & 0xFFFF
-    scales = np.where(valid, words[cells.start + 6], 0).astype(np.int64)
     declared = field.decimal
     scale = declared[1] if declared else int(scales.max(initial=0))
     whole = np.where(digits > 0, (weight + 1) * 4, 0)
-    fits = bool(((whole.clip(0) + scale) <= _EXACT_DIGITS).all()) and bool((sign <= _NEGATIVE).all())
+    fits = int(whole.max(initial=0)) + scale <= _EXACT_DIGITS and int(sign.max(initial=0)) <= _NEGATIVE
     # below the last place shown there must be nothing: what is cut would be lost
-    fits = fits and bool((scales <= scale).all()) and bool((weight - digits + 1 >= -(scale + 3) // 4 - 1).all())
+    fits = fits and int(scales.max(initial=0)) <= scale
+    fits = fits and int((weight - digits).min(initial=0)) + 1 >= -(scale + 3) // 4 - 1
     if not fits:
         return _one_by_one(batch, cells, declared)
+    words: Any = batch.words(">i2")
     scaled = np.zeros(n, np.int64)
-    powers = np.array([10**power for power in range(_EXACT_DIGITS + 1)], np.int64)
     for place in range(int(digits.max(initial=0))):
-        at = np.where(place < digits, cells.start + 8 + 2 * place, 0)
-        digit = np.where(place < digits, words[at], 0).astype(np.int64)
+        there = place < digits
+        digit = words[np.where(there, cells.start + (8 + 2 * place), 0)].astype(np.int64)
         power = (weight - place) * 4 + scale
-        up, down = powers[power.clip(0, _EXACT_DIGITS)], powers[(-power).clip(0, _EXACT_DIGITS)]
-        scaled += np.where(power >= 0, digit * up, digit // down)
+        low, high = int(power.min()), int(power.max())
+        power = power[:1] if low == high else power  # one power for all, as it mostly is, costs nothing a row
+        if low < 0:
+            digit = (digit / _powers()[(-power).clip(0, 4)]).astype(np.int64)  # a digit has 14 bits: floats are exact
+        if high > 0:
+            digit *= _powers()[power.clip(0, _EXACT_DIGITS)]
+        digit[~there] = 0
+        scaled += digit
     scaled = np.where(sign == _NEGATIVE, -scaled, scaled)
     halves = np.empty((n, 2), np.int64)
     halves[:, 0], halves[:, 1] = scaled, scaled >> 63
     kind = pa.decimal128(declared[0], scale) if declared else pa.decimal128(38, scale)
     exact = array(kind, valid, halves)
     return exact if declared else _as_written(exact, scales)
+
+
+@cache
+def _powers() -> Any:
+    """Return the powers of ten that 64 bits hold."""
+    import numpy as np
+
+    return np.array([10**power for power in range(_EXACT_DIGITS + 1)], np.int64)
 
 
 def _as_written(exact: pa.Array[Any], scales: Any) -> pa.Array[Any]:

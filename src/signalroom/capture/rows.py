@@ -119,8 +119,8 @@ def copied(shape: Shape, records: list[bytes], seq: int) -> pa.RecordBatch:
         else:
             said = np.where(valid, said, 0)
             at, start = start + said, np.where(valid, start, 0)
-        _require_inside(at, ends, shape)
         cells.append(Cells(start, said, valid, text=not field.kind))
+    _require_inside(at, ends, shape)  # once: no step goes back, and one out of the batch is refused by numpy
     if bool((at != ends).any()):
         raise DataError(f"A row of {shape.title} has bytes too many.")
     return _batch(batch, shape, cells, "upsert", np.full(len(records), seq, np.int64))

@@ -92,7 +92,7 @@ class Database:
             while not ended:
                 records = list[bytes]()
                 while len(records) < _COPIED_AT_ONCE and not ended:
-                    arrived, ended = _receive(wire, None)
+                    arrived, ended = _receive(wire, None, most=_COPIED_AT_ONCE - len(records))
                     records += arrived
                 if first and records:
                     if not records[0].startswith(_COPY_SIGNATURE) or len(records[0]) < 19:
@@ -276,14 +276,16 @@ def _end(wire: Any) -> None:
             raise psycopg.errors.error_from_result(result)
 
 
-def _receive(wire: Any, wait_s: float | None, keepalive: Any = None) -> tuple[list[bytes], bool]:
+def _receive(
+    wire: Any, wait_s: float | None, keepalive: Any = None, most: int = _AT_ONCE
+) -> tuple[list[bytes], bool]:
     """Return what of a COPY has arrived, at least one record unless the time is up, and whether it has ended.
 
     ``keepalive`` takes the replication messages that are no data; without it every record is data.
     """
     get, found = wire.get_copy_data, list[bytes]()
-    append = found.append
-    while len(found) < _AT_ONCE:
+    append, taken_in = found.append, 0
+    while len(found) < most:
         size, data = get(1)
         if size > 0:
             if keepalive is None or (data[0] == _XLOG_DATA and size >= _MESSAGE_BYTES):
@@ -294,7 +296,10 @@ def _receive(wire: Any, wait_s: float | None, keepalive: Any = None) -> tuple[li
                 raise DataError("The database sent a replication message that cannot be read.")
         elif size < 0:
             return found, True
-        elif not _wait(wire, 0 if found else wait_s):
+        elif len(found) > taken_in:  # while it flows, asking first whether there is more costs as much as taking it
+            taken_in = len(found)
+            wire.consume_input()
+        elif found or not _wait(wire, wait_s):
             break
     return found, False
 

@@ -86,7 +86,7 @@ class Snapshot:
         self._todo: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         for piece in todo:
             self._todo.put(piece)
-        self._ready: queue.Queue[tuple[Shape, pa.Table] | BaseException | None] = queue.Queue(2)
+        self._ready: queue.Queue[tuple[Shape, pa.Table] | BaseException | None] = queue.Queue(1)
         self._stopped = threading.Event()
         count = max(1, min(connections, len(todo)))
         self._threads = [threading.Thread(target=self._work, name="snapshot", daemon=True) for _ in range(count)]
