@@ -276,9 +276,7 @@ def _end(wire: Any) -> None:
             raise psycopg.errors.error_from_result(result)
 
 
-def _receive(
-    wire: Any, wait_s: float | None, keepalive: Any = None, most: int = _AT_ONCE
-) -> tuple[list[bytes], bool]:
+def _receive(wire: Any, wait_s: float | None, keepalive: Any = None, most: int = _AT_ONCE) -> tuple[list[bytes], bool]:
     """Return what of a COPY has arrived, at least one record unless the time is up, and whether it has ended.
 
     ``keepalive`` takes the replication messages that are no data; without it every record is data.
