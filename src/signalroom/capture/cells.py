@@ -117,7 +117,7 @@ def _uuid(batch: Bytes, cells: Cells) -> pa.Array[Any]:
     out = np.full(n * 36, ord("-"), np.uint8)
     for word, at in enumerate((0, 4, 9, 14, 19, 24, 28, 32)):  # a word of four digits is one move a row
         np.ndarray(n, np.uint32, out, at, 36)[:] = digits[:, word]
-    offsets = np.arange(0, 36 * n + 36, 36, np.int32)
+    offsets = np.arange(n + 1, dtype=np.int32) * 36
     return array(pa.string(), cells.valid, offsets, out)
 
 
