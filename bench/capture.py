@@ -219,6 +219,11 @@ def bench(dsn: str, programs: str, asked: argparse.Namespace, psycopg: Any) -> N
                 while connection.execute(BUSY).fetchone()[0]:  # by one that said no goodbye
                     time.sleep(0.1)
                 connection.execute("SELECT pg_drop_replication_slot('copied')")
+    report(found, changes, rows)
+
+
+def report(found: dict[str, list[tuple[float, float, float]]], changes: int, rows: int) -> None:
+    """Print each path's medians, and the ratios beside their aims."""
     print(f"{changes:,} changes, {rows:,} rows of 20 columns; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     rate = {}
     for name, runs in found.items():
