@@ -14,7 +14,7 @@ from signalroom.delivering import Due, deliver, render
 from signalroom.errors import ConfigError, DataError, RetryableError, SignalRoomError
 from signalroom.message import Delivery, Message, delivery_key
 from signalroom.run import Run, RunStatus
-from signalroom.workspace.jobs import local_today
+from signalroom.workspace.jobs import Job, local_today
 from signalroom.workspace.parts import CheckSettings, parse_age
 
 if TYPE_CHECKING:
@@ -122,10 +122,20 @@ def _by_ledger(room: Room) -> Iterator[Finding]:
     needs = {name: tuple(settings.needs) for name, settings in workspace.reports.items()}
     grace = parse_age(workspace.alerts.grace)
     yield from checks.failures(runs, workspace.jobs, needs, now)
-    yield from checks.missed(workspace.jobs.values(), runs, room.ledger.runs.first_started(), grace, now)
+    yield from checks.missed(_counting(room), runs, grace, now)
     for state in ("failed", "unknown"):
         late = room.ledger.deliveries.list(state=state, since=now - checks.UNDELIVERED_FOR, limit=_RUNS)
         yield from checks.undelivered(late, now)
+
+
+def _counting(room: Room) -> Iterator[tuple[Job, datetime | None]]:
+    """Yield the jobs that are not paused, each with when its times began to count: nobody ran what was due before.
+
+    That is when a scheduler first had its schedule, or it was resumed; without a scheduler, when anything first ran.
+    """
+    ledger, jobs = room.ledger, room.workspace.jobs
+    paused, had, first = ledger.pauses.notes(), ledger.schedules.known(), ledger.runs.first_started()
+    return ((job, had[name].since if name in had else first) for name, job in jobs.items() if name not in paused)
 
 
 def _by_warehouse(room: Room) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def test_a_report_that_a_failed_step_kept_from_being_made_is_critical_until_it_i
 
 
 def missing_starts(*runs, jobs=JOBS, first=NOW - 99 * HOUR, now=NOW):
-    return checks.missed(jobs, runs, first, 15 * MINUTE, now)
+    return checks.missed([(one, first) for one in jobs], runs, 15 * MINUTE, now)
 
 
 def test_a_job_that_was_due_and_did_not_start_is_missed_after_its_grace():

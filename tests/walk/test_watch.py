@@ -126,6 +126,22 @@ def test_a_missed_and_then_failing_job_is_critical_and_reaches_the_phone(room, c
     assert "Critical: report sick fails" in said(room, "phone")
 
 
+def test_a_paused_job_and_one_that_was_not_there_yet_are_not_called_missed(room, clock):
+    inline.run_step(room, "sync shop")
+    due, schedule = BEGIN + timedelta(hours=5, minutes=30), {"nightly": ("0 6 * * *", "America/New_York")}
+    room.ledger.pauses.pause("nightly", "vendor outage")
+    clock.time = due + timedelta(hours=1)
+    assert "job.nightly" not in [one.key for one in watching.watch(room).alerts], "it is paused"
+    room.ledger.pauses.resume("nightly")
+    assert "job.nightly" in [one.key for one in watching.watch(room).alerts]
+    room.ledger.schedules.seen(schedule)
+    watching.watch(room)
+    clock.sleep(11 * 60)
+    assert "job.nightly" not in [one.key for one in watching.watch(room).alerts], "its times count from now on"
+    clock.time += timedelta(days=1)
+    assert "job.nightly" in [one.key for one in watching.watch(room).alerts]
+
+
 def test_an_acknowledged_alert_is_silent_and_what_nobody_heard_of_is_not_resolved_aloud(room, clock):
     inline.run_step(room, "sync shop")
     inline.run_step(room, "watch")

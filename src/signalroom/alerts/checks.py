@@ -129,22 +129,19 @@ def _attempts(runs: Iterable[Run]) -> int:
     return sum(1 + len(run.failures) for run in runs)
 
 
-def missed(
-    jobs: Iterable[Job], runs: Sequence[Run], first: datetime | None, grace: timedelta, now: datetime
-) -> list[Finding]:
+def missed(jobs: Mapping[Job, datetime | None], runs: Sequence[Run], grace: timedelta, now: datetime) -> list[Finding]:
     """Return jobs that were due and did not start; where nothing at all started, that is one finding.
 
     Args:
-        jobs: The workspace's jobs.
+        jobs: The workspace's jobs that are to run, each with the moment from which on its times count; None: not yet.
         runs: The newest first; those that go on count.
-        first: When the ledger's first run started: what was due before was nobody's. None finds nothing.
         grace: How late a job may start.
         now: The present moment.
     """
     found: list[tuple[datetime, Job]] = []
-    for job in jobs:
+    for job, since in jobs:
         due = last_due(job, now - grace)
-        if due is None or first is None or due < first:
+        if due is None or since is None or due < since:
             continue
         mine = [run for run in runs if run.job == job.name]
         if not any(run.started_at >= due or run.finished_at is None for run in mine):
