@@ -269,6 +269,16 @@ class DeliveryLaws:
         doubled = ledger.deliveries.settle(second, "sent", "m2")
         assert (doubled.receipt, "also accepted as m2" in doubled.error) == ("m1", True)
 
+    def test_who_comes_second_waits_a_moment_for_the_first(self, ledger, clock, monkeypatch):
+        first = ledger.deliveries.claim(delivery())
+        begun = clock.monotonic()
+        assert ledger.deliveries.claim(delivery(), patience_s=10) is None
+        assert 10 <= clock.monotonic() - begun < 11
+        waited = []
+        monkeypatch.setattr(clock, "sleep", lambda seconds: waited.append(ledger.deliveries.settle(first, "sent", "m")))
+        assert ledger.deliveries.claim(delivery(), patience_s=10) is None
+        assert (len(waited), ledger.deliveries.get(first.key).state) == (1, "sent")
+
     def test_settling_what_nobody_claimed(self, ledger):
         with pytest.raises(DataError, match="no delivery of daily"):
             ledger.deliveries.settle(delivery(), "sent")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ASK_AFTER_S = 60.0
 """How long a message that may be on its way is given to arrive before the channel is asked for it."""
+_PATIENCE_S = 10.0  # most sends end sooner; who comes second then knows, and need not wait for a whole lease
 
 
 def send_once(ledger: Ledger, channel: Channel, planned: Delivery) -> Delivery:
@@ -50,7 +51,7 @@ def send_again(ledger: Ledger, channel: Channel, known: Delivery) -> Delivery:
 
 
 def _deliver(ledger: Ledger, channel: Channel, planned: Delivery, *, insisting: bool) -> Delivery:
-    claimed = ledger.deliveries.claim(planned)
+    claimed = ledger.deliveries.claim(planned, patience_s=_PATIENCE_S)
     if claimed is None:
         known = ledger.deliveries.get(planned.key)
         if known is not None and known.state == "sent":

@@ -17,6 +17,8 @@ from signalroom.message import Delivery, DeliveryState
 Settled: TypeAlias = Literal["pending", "sent", "unknown", "failed"]
 """How a claim may end; ``pending`` gives it back untried."""
 
+_LOOK_EVERY_S = 0.5
+
 
 class Deliveries:
     """The deliveries of a ledger.
@@ -46,16 +48,26 @@ class Deliveries:
         failpoint("ledger.plan.after")
         return new
 
-    def claim(self, delivery: Delivery) -> Delivery | None:
+    def claim(self, delivery: Delivery, *, patience_s: float = 0.0) -> Delivery | None:
         """Take a delivery for sending; exactly one of any number of concurrent callers gets it.
 
         Args:
             delivery: What is to be sent; its key decides. Its digest is recorded unless the row must be reconciled.
+            patience_s: How long to wait, in seconds, for the end of what another sender has under way.
 
         Returns:
             The delivery to send, ``inflight``. Or, ``unknown``: an earlier sender may have got through, so ask
             ``channel.find`` before sending again. None when it was sent or another sender has it.
         """
+        until = self._store.clock.monotonic() + patience_s
+        while (claimed := self._claim(delivery)) is None and self._store.clock.monotonic() < until:
+            known = self.get(delivery.key)
+            if known is None or known.state != "inflight":
+                break
+            self._store.clock.sleep(_LOOK_EVERY_S)
+        return claimed
+
+    def _claim(self, delivery: Delivery) -> Delivery | None:
         table, now = self._table, self._store.clock.now()
         failpoint("ledger.claim.before")
         with self._store.write() as connection:
