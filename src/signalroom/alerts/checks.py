@@ -129,7 +129,9 @@ def _attempts(runs: Iterable[Run]) -> int:
     return sum(1 + len(run.failures) for run in runs)
 
 
-def missed(jobs: Mapping[Job, datetime | None], runs: Sequence[Run], grace: timedelta, now: datetime) -> list[Finding]:
+def missed(
+    jobs: Iterable[tuple[Job, datetime | None]], runs: Sequence[Run], grace: timedelta, now: datetime
+) -> list[Finding]:
     """Return jobs that were due and did not start; where nothing at all started, that is one finding.
 
     Args:
