@@ -30,6 +30,7 @@ def interruptible(room: Room) -> Generator[None]:
 
     def hear(number: int, frame: Any) -> None:
         heard.set()
+        room.interrupt()  # DuckDB asks Python, gives up, and then waits for threads of its own that nobody told
         signal.default_int_handler(number, frame)
 
     def watch() -> None:
