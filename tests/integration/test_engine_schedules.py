@@ -140,6 +140,36 @@ def test_a_pause_and_what_is_right_survive_a_reconciliation(server, tmp_path):
         fresh.stop()
 
 
+class Lagging:
+    """A client whose list of schedules is some moments old."""
+
+    def __init__(self, client, listed):
+        self.get_schedule_handle, self._listed = client.get_schedule_handle, listed
+
+    async def list_schedules(self):
+        async def lines():
+            for one in self._listed:
+                yield one
+
+        return lines()
+
+
+def test_a_list_that_lags_behind_takes_no_pause_back(server, tmp_path):
+    room = world(tmp_path, {"hourly": "15 7-23 * * *"}, "lagging")
+
+    async def body(client):
+        await reconcile(client, room, "q")
+        listed = []
+        while not listed:
+            listed = [one async for one in await client.list_schedules() if one.id == schedule_id(room, "hourly")]
+        await client.get_schedule_handle(schedule_id(room, "hourly")).pause(note="vendor outage")
+        room.ledger.pauses.pause("hourly", "vendor outage")
+        await mirror_pauses(Lagging(client, listed), room)
+        assert room.ledger.pauses.notes() == {"hourly": "vendor outage"}
+
+    on(server, room, body)
+
+
 def test_a_server_left_behind_is_replaced_and_its_ports_are_kept(tmp_path):
     first = DevServer(tmp_path, SystemClock())
     was = first.start()

@@ -148,7 +148,7 @@ def test_a_new_version_loses_nothing_and_does_what_fell_due_meanwhile_once(tmp_p
         assert files == {"temporal-1.33.0"}
         told = up.log.read_text()
         assert "Late    cut: due " in told
-        assert told.count("Late ") == 2
+        assert told.count("Late ") == 2, told
 
         stated = due.isoformat()
         wait_for(lambda: runs(root, "follows") == [("refresh", "success", stated)], 40)

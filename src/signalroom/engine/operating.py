@@ -86,20 +86,21 @@ async def states(room: Room) -> Sequence[JobState]:
 async def pause(room: Room, name: str, note: str) -> None:
     """Stop a job's schedule until it is resumed, across restarts and upgrades; what runs goes on."""
     _scheduled(room, name)
-    room.ledger.pauses.pause(name, note)
+    # The scheduler first: a worker that compares the two meanwhile finds what is wanted, and not its opposite.
     if (client := await reach(room)) is not None:
         with _unless_new(client):
             await client.get_schedule_handle(schedule_id(room, name)).pause(note=note)
+    room.ledger.pauses.pause(name, note)
 
 
 async def resume(room: Room, name: str) -> None:
     """Let a job's schedule fire again; times that passed meanwhile are not caught up."""
     _scheduled(room, name)
-    room.ledger.pauses.resume(name)
-    room.ledger.schedules.renew(name)
     if (client := await reach(room)) is not None:
         with _unless_new(client):
             await client.get_schedule_handle(schedule_id(room, name)).unpause()
+    room.ledger.pauses.resume(name)
+    room.ledger.schedules.renew(name)
 
 
 async def would_skip(room: Room, name: str) -> bool:

@@ -19,6 +19,7 @@ from temporalio.client import (
     ScheduleBackfill,
     ScheduleCalendarSpec,
     ScheduleDescription,
+    ScheduleListState,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleRange,
@@ -116,12 +117,23 @@ async def mirror_pauses(client: Client, room: Room) -> None:
     async for one in await client.list_schedules():
         if not one.id.startswith(prefix) or one.schedule is None:
             continue
-        name, state = one.id.removeprefix(prefix), one.schedule.state
-        if state.paused and kept.get(name) != state.note:
+        name = one.id.removeprefix(prefix)
+        if not _differs(one.schedule.state, name, kept):
+            continue
+        # The list lags behind by moments: what it says of a job that was just paused is not true any more.
+        state = (await client.get_schedule_handle(one.id).describe()).schedule.state
+        if not _differs(state, name, kept):
+            continue
+        if state.paused:
             room.ledger.pauses.pause(name, state.note or "")
-        elif not state.paused and name in kept:
+        else:
             room.ledger.pauses.resume(name)
             room.ledger.schedules.renew(name)
+
+
+def _differs(state: ScheduleState | ScheduleListState, name: str, kept: Mapping[str, str]) -> bool:
+    """Return whether a scheduler's state of a job is another one than the ledger's."""
+    return kept.get(name) != (state.note or "") if state.paused else name in kept
 
 
 def plan_of(room: Room, job: Job) -> JobPlan:
