@@ -126,5 +126,9 @@ def test_a_queue_that_nobody_takes_steps_from(server, tmp_path, monkeypatch):
     told = (
         "No worker takes steps from the queue 'shpo' in the namespace 'default'. Start one, or set TEMPORAL_TASK_QUEUE"
     )
-    for words in (["trigger", "daily"], ["trigger", "by_hand"], ["backfill", "daily", "--from", day, "--to", day]):
+    for words in (
+        ["trigger", "daily"],
+        ["trigger", "by_hand"],
+        ["backfill", "daily", "--from", day, "--to", day, "--send"],
+    ):
         assert told in call(root, "jobs", *words, code=2).output

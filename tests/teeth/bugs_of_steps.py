@@ -49,17 +49,17 @@ def a_cut_table_is_split(served, world, clock):
 BUGS = (
     # --------------------------------------------------------------------------------------- deliveries and runs
     Bug(
-        "what was sent may be sent again", "ledger.deliveries:Deliveries.claim",
+        "what was sent may be sent again", "ledger.deliveries:Deliveries._claim",
         'row.state == "sent" or', "",
         _deliveries.test_claim_send_settle, "", "mistake 9: retries posted again; Metabase #69577",
     ),
     Bug(
-        "two senders hold one delivery", "ledger.deliveries:Deliveries.claim",
+        "two senders hold one delivery", "ledger.deliveries:Deliveries._claim",
         "row.lease_until >= now", "row.lease_until < now",
         _deliveries.test_claim_send_settle, "", "Metabase #47949, Superset #22664",
     ),
     Bug(
-        "after a crash it is sent again without asking the channel", "ledger.deliveries:Deliveries.claim",
+        "after a crash it is sent again without asking the channel", "ledger.deliveries:Deliveries._claim",
         'ambiguous = row.state in {"unknown", "inflight"}', 'ambiguous = row.state == "unknown"',
         _deliveries.test_a_crash_between_claim_and_settle, "", "research: send_naive",
     ),
