@@ -1,4 +1,4 @@
-"""The documentation's pictures, taken of the demo: ``make pictures`` (Chromium, and two minutes after the demo).
+"""The documentation's pictures, taken of the demo: ``make pictures`` (Chromium, and a minute after the demo).
 
 ``python tests/docs/pictures.py demo`` renders every report of the demo's workspace from its warehouse, opens the e-mails
 and the Slack messages in a browser at the desk's and a phone's width, light and dark, draws the terminal of a morning on
